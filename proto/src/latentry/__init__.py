@@ -1,0 +1,1 @@
+"""The messages and service stubs of the latentry API, generated from `proto/latentry/v1`."""

@@ -1,0 +1,1 @@
+"""Inference server of latentry: ONNX bundles over gRPC."""

@@ -1,0 +1,1 @@
+"""Trainer of latentry: autoencoders and GANs, exported to ONNX bundles."""
