@@ -1,0 +1,90 @@
+"""The exceptions of all layers; `transport/statuses.py` gives each its gRPC status.
+
+- LatentryError
+  - InvalidInputError
+  - ModelNotFoundError
+  - VersionNotFoundError
+  - CapabilityMissingError
+  - BundleInvalidError
+  - QueueFullError
+  - ModelNotReadyError
+  - ShuttingDownError
+  - DeadlineExceededError
+  - RuntimeFailedError
+"""
+
+
+class LatentryError(Exception):
+    """Base of every error that a caller is told about; its text is fit for the caller."""
+
+
+class InvalidInputError(LatentryError):
+    """A field of the request is wrong."""
+
+    def __init__(self, field: str, *, expected: str, got: str) -> None:
+        """Name the field by its path in the request (`inputs.shape`), what was expected and what came."""
+        super().__init__(f"{field}: expected {expected}, got {got}")
+        self.field = field
+        self.expected = expected
+        self.got = got
+
+
+class ModelNotFoundError(LatentryError):
+    """The server has no such model."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"no model {model!r}")
+        self.model = model
+
+
+class VersionNotFoundError(LatentryError):
+    """The model has no such version."""
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(f"model {model!r} has no version {version}")
+        self.model = model
+        self.version = version
+
+
+class CapabilityMissingError(LatentryError):
+    """The model lacks the operation."""
+
+    def __init__(self, model: str, operation: str, capabilities: frozenset[str]) -> None:
+        super().__init__(f"model {model!r} lacks {operation}; it has {', '.join(sorted(capabilities))}")
+        self.model = model
+        self.operation = operation
+        self.capabilities = capabilities
+
+
+class BundleInvalidError(LatentryError):
+    """The bundle is broken and was refused; the text says in one line what is wrong."""
+
+
+class QueueFullError(LatentryError):
+    """The queue has no room for the request's rows."""
+
+    def __init__(self, *, limit_rows: int, retry_after_s: float) -> None:
+        super().__init__(f"the queue is full ({limit_rows} rows); try again in {retry_after_s:.3f} s")
+        self.retry_after_s = retry_after_s
+
+
+class ModelNotReadyError(LatentryError):
+    """The model is loading or unloading."""
+
+
+class ShuttingDownError(LatentryError):
+    """The server takes no new requests."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down")
+
+
+class DeadlineExceededError(LatentryError):
+    """The deadline passed before the work was done."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before the work was done")
+
+
+class RuntimeFailedError(LatentryError):
+    """The runtime failed on this request's rows."""

@@ -1,0 +1,78 @@
+"""What the layers know of a model: plain dataclasses, no message."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class GraphRole(StrEnum):
+    """What a graph computes; its file is `<role>.onnx`."""
+
+    ENCODER = "encoder"
+    DECODER = "decoder"
+    DENOISER = "denoiser"
+    PRIOR = "prior"
+    MAPPING = "mapping"
+    SYNTHESIS = "synthesis"
+    CRITIC = "critic"
+
+
+class Capability(StrEnum):
+    """An operation that a bundle's graphs allow."""
+
+    ENCODE = "ENCODE"
+    DECODE = "DECODE"
+    RECONSTRUCT = "RECONSTRUCT"
+    DENOISE = "DENOISE"
+    SAMPLE = "SAMPLE"
+    INTERPOLATE = "INTERPOLATE"
+    SCORE = "SCORE"
+    STYLE_MIX = "STYLE_MIX"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """A graph's input or output; `shape` has -1 for the batch axis."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSpec:
+    """One ONNX file of a bundle; `sha256` is lower-case hexadecimal."""
+
+    role: GraphRole
+    path: Path
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StyleSpec:
+    """A style-based generator's layers; `mean_style` is [style_dim], float32."""
+
+    num_layers: int
+    style_dim: int
+    mean_style: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model version. Shapes are of one row, without the batch axis; no label names: not conditional."""
+
+    name: str
+    version: int
+    variant: str
+    capabilities: frozenset[Capability]
+    input_shape: tuple[int, ...]
+    codings_shape: tuple[int, ...]
+    label_names: tuple[str, ...]
+    style: StyleSpec | None
+    graphs: Mapping[GraphRole, GraphSpec]
