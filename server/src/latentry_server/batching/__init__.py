@@ -1,0 +1,1 @@
+"""Dynamic batching: the queue, merge and split, one batcher a graph."""

@@ -1,0 +1,217 @@
+"""One graph's batcher: callers' rows wait in a queue, and a run takes as many as fit whenever the session is idle."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from latentry_server.batching import merge
+from latentry_server.batching.queue import Entry, Ran, RowQueue
+from latentry_server.errors import (
+    DeadlineExceededError,
+    InvalidInputError,
+    ModelNotReadyError,
+    QueueFullError,
+    RuntimeFailedError,
+)
+from latentry_server.metrics import Metrics
+from latentry_server.sessions.session import Session
+from latentry_server.spec import GraphRole
+
+__all__ = ["Batcher", "BatchingLimits", "Ran"]
+
+logger = logging.getLogger(__name__)
+
+# What a caller is told before the first run has shown how fast the session is.
+_FIRST_RETRY_S = 0.1
+# Weight of the newest run in the moving average of the throughput.
+_THROUGHPUT_WEIGHT = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchingLimits:
+    """Rows of one run, rows that may wait, and how long an idle session waits for more rows than it has."""
+
+    max_batch_rows: int = 256
+    max_queue_rows: int = 16384
+    max_delay_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.max_batch_rows < 1:
+            raise ValueError(f"max_batch_rows: expected at least 1, got {self.max_batch_rows}")
+        if self.max_queue_rows < self.max_batch_rows:
+            raise ValueError(
+                f"max_queue_rows: expected at least max_batch_rows ({self.max_batch_rows}), got {self.max_queue_rows}"
+            )
+        if self.max_delay_ms < 0:
+            raise ValueError(f"max_delay_ms: expected at least 0, got {self.max_delay_ms}")
+
+
+class Batcher:
+    """Merges the rows of concurrent callers into runs of one session, each in the session's own thread.
+
+    All methods are called on the event loop. What one caller does (bad rows, cancellation, a passed deadline) never
+    reaches another.
+    """
+
+    def __init__(
+        self, session: Session, *, model: str, version: int, role: GraphRole, limits: BatchingLimits, metrics: Metrics
+    ) -> None:
+        self._session = session
+        self._name = f"{model}/{version}/{role}"
+        self._limits = limits
+        self._metrics = metrics.of_graph(model=model, version=version, graph=role)
+        self._buckets = merge.bucket_sizes(limits.max_batch_rows) if session.device.kind == "cuda" else ()
+        self._queue = RowQueue()
+        self._full = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
+        self._task: asyncio.Task[None] | None = None
+        self._rows_per_s: float | None = None
+        self._closed = False
+
+    async def run(self, inputs: Mapping[str, NDArray[Any]], *, deadline_s: float | None = None) -> Ran:
+        """Run inputs [N, ...], N at least 1, and return outputs [N, ...].
+
+        Args:
+            inputs: the graph's inputs, by name.
+            deadline_s: when the caller stops waiting, on time.monotonic()'s clock. Rows that still wait then never run.
+
+        Raises:
+            QueueFullError: the queue has no room now.
+            InvalidInputError: more rows than the queue ever has room for.
+            DeadlineExceededError: the deadline passed while the rows waited.
+            RuntimeFailedError: the runtime failed on these rows.
+        """
+        rows = merge.num_rows(inputs)
+        self._admit(rows)
+        parts = [merge.take_rows(inputs, chunk) for chunk in merge.chunks(rows, self._limits.max_batch_rows)]
+        entries = [self._enqueue(part, deadline_s) for part in parts]
+        try:
+            answers = [await entry.answer for entry in entries]
+        except BaseException:  # the caller is gone or a part has failed: the rest need not run
+            for entry in entries:
+                self._abandon(entry)
+            raise
+        return Ran(
+            outputs=merge.merge([answer.outputs for answer in answers]),
+            queue_s=answers[0].queue_s,
+            compute_s=sum(answer.compute_s for answer in answers),
+        )
+
+    async def close(self) -> None:
+        """Take no more rows, answer those that wait, and end the thread."""
+        self._closed = True
+        self._full.set()
+        if self._task is not None:
+            await self._task
+        self._thread.shutdown()
+
+    def _admit(self, rows: int) -> None:
+        limit_rows = self._limits.max_queue_rows
+        if self._closed:
+            raise ModelNotReadyError(f"{self._name} is unloading")
+        if rows > limit_rows:
+            self._metrics.rejected_too_large.inc()
+            raise InvalidInputError("rows", expected=f"at most {limit_rows}", got=str(rows))
+        if self._queue.rows + rows > limit_rows:
+            self._metrics.rejected_queue_full.inc()
+            retry_after_s = self._queue.rows / self._rows_per_s if self._rows_per_s else _FIRST_RETRY_S
+            raise QueueFullError(limit_rows=limit_rows, retry_after_s=retry_after_s)
+
+    def _enqueue(self, inputs: Mapping[str, NDArray[Any]], deadline_s: float | None) -> Entry:
+        loop = asyncio.get_running_loop()
+        entry = Entry(
+            inputs=inputs,
+            rows=merge.num_rows(inputs),
+            row_type=merge.row_type(inputs),
+            enqueued_s=time.monotonic(),
+            deadline_s=deadline_s,
+            answer=loop.create_future(),
+        )
+        self._queue.push(entry)
+        self._metrics.queue_rows.set(self._queue.rows)
+        if self._queue.rows >= self._limits.max_batch_rows:
+            self._full.set()
+        if self._task is None:
+            self._task = loop.create_task(self._serve(), name=self._name)
+        return entry
+
+    def _abandon(self, entry: Entry) -> None:
+        self._queue.discard(entry)
+        self._metrics.queue_rows.set(self._queue.rows)
+        if not entry.answer.cancel() and not entry.answer.cancelled():
+            entry.answer.exception()  # looked at, so that asyncio does not report it as forgotten
+
+    async def _serve(self) -> None:
+        """Run batches until nothing waits; the next batch gathers while one runs."""
+        while self._queue:
+            await self._wait_for_more()
+            batch = self._drop_late(self._queue.take_batch(self._limits.max_batch_rows))
+            self._metrics.queue_rows.set(self._queue.rows)
+            if batch:
+                await self._answer(batch)
+        self._task = None
+
+    async def _wait_for_more(self) -> None:
+        if self._closed or not self._limits.max_delay_ms or self._queue.rows >= self._limits.max_batch_rows:
+            return
+        self._full.clear()
+        waited_s = time.monotonic() - self._queue.first().enqueued_s
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._full.wait(), self._limits.max_delay_ms / 1000 - waited_s)
+
+    def _drop_late(self, entries: Sequence[Entry]) -> list[Entry]:
+        now_s = time.monotonic()
+        for entry in entries:
+            if entry.is_late(now_s) and not entry.answer.done():
+                self._metrics.rejected_deadline.inc()
+                entry.answer.set_exception(DeadlineExceededError())
+        return [entry for entry in entries if not entry.answer.done()]
+
+    async def _answer(self, entries: Sequence[Entry]) -> None:
+        """Run entries as one batch and answer each; where the run fails, halve the batch until the culprit is alone."""
+        started_s = time.monotonic()
+        try:
+            outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self._run_merged, entries)
+        except Exception as error:  # whatever the runtime throws is the affair of these entries alone
+            if len(entries) == 1:
+                self._fail(entries[0], error)
+                return
+            middle = len(entries) // 2
+            for half in (entries[:middle], entries[middle:]):
+                if wanted := [entry for entry in half if not entry.answer.done()]:
+                    await self._answer(wanted)
+            return
+        compute_s = time.monotonic() - started_s
+        self._observe(entries, started_s=started_s, compute_s=compute_s)
+        for entry, own in zip(entries, outputs, strict=True):
+            if not entry.answer.done():
+                entry.answer.set_result(Ran(own, started_s - entry.enqueued_s, compute_s))
+
+    def _fail(self, entry: Entry, error: Exception) -> None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        logger.warning("%s failed on a request of %d rows: %s", self._name, entry.rows, reason)
+        if not entry.answer.done():
+            entry.answer.set_exception(RuntimeFailedError(f"{self._name} failed: {reason}"))
+
+    def _run_merged(self, entries: Sequence[Entry]) -> list[dict[str, NDArray[Any]]]:
+        row_counts = [entry.rows for entry in entries]
+        padding_rows = merge.padding_rows(sum(row_counts), self._buckets)
+        inputs = merge.merge([entry.inputs for entry in entries], padding_rows=padding_rows)
+        return merge.split(self._session.run(inputs), row_counts)
+
+    def _observe(self, entries: Sequence[Entry], *, started_s: float, compute_s: float) -> None:
+        rows = sum(entry.rows for entry in entries)
+        newest = rows / max(compute_s, 1e-6)
+        last = self._rows_per_s
+        self._rows_per_s = newest if last is None else last + _THROUGHPUT_WEIGHT * (newest - last)
+        self._metrics.batch_rows.observe(rows)
+        self._metrics.compute_seconds.observe(compute_s)
+        for entry in entries:
+            self._metrics.queue_seconds.observe(started_s - entry.enqueued_s)

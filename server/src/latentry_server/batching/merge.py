@@ -1,0 +1,64 @@
+"""Pure: rows of several entries into one batch and back, large requests into chunks, sizes into buckets."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RowType = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
+
+
+def num_rows(tensors: Mapping[str, NDArray[Any]]) -> int:
+    """Count the rows of tensors [N, ...], which all have the same."""
+    counts = {len(array) for array in tensors.values()}
+    assert len(counts) == 1, f"tensors must have the same number of rows, got {counts}"
+    return counts.pop()
+
+
+def row_type(tensors: Mapping[str, NDArray[Any]]) -> RowType:
+    """Name, type and shape of one row of every tensor: entries can be merged where it is the same."""
+    return tuple((name, tensors[name].dtype, tensors[name].shape[1:]) for name in sorted(tensors))
+
+
+def chunks(rows: int, max_rows: int) -> list[slice]:
+    """Cut `rows` rows into as few chunks as `max_rows` allows, all but the last one full."""
+    return [slice(first, min(first + max_rows, rows)) for first in range(0, rows, max_rows)]
+
+
+def take_rows(tensors: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, NDArray[Any]]:
+    """Take some rows of every tensor, as views."""
+    return {name: array[rows] for name, array in tensors.items()}
+
+
+def merge(parts: Sequence[Mapping[str, NDArray[Any]]], *, padding_rows: int = 0) -> dict[str, NDArray[Any]]:
+    """Concatenate the rows of parts of the same row type; copies of the last row are the padding."""
+    if len(parts) == 1 and not padding_rows:
+        return dict(parts[0])
+    merged = {}
+    for name in parts[0]:
+        arrays = [part[name] for part in parts]
+        if padding_rows:
+            arrays.append(np.repeat(arrays[-1][-1:], padding_rows, axis=0))
+        merged[name] = np.concatenate(arrays)
+    return merged
+
+
+def split(tensors: Mapping[str, NDArray[Any]], row_counts: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
+    """Undo `merge`: views of the rows of each part; padding is left over."""
+    parts, first = [], 0
+    for count in row_counts:
+        parts.append(take_rows(tensors, slice(first, first + count)))
+        first += count
+    return parts
+
+
+def bucket_sizes(max_rows: int) -> tuple[int, ...]:
+    """List the batch sizes that runs are padded to on CUDA: the powers of two below `max_rows`, and it."""
+    powers = (2**exponent for exponent in range(max_rows.bit_length()))
+    return (*(power for power in powers if power < max_rows), max_rows)
+
+
+def padding_rows(rows: int, buckets: Sequence[int]) -> int:
+    """Count the rows that are missing to the next bucket; none without buckets."""
+    return next((bucket - rows for bucket in buckets if bucket >= rows), 0)

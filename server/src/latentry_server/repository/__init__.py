@@ -1,0 +1,1 @@
+"""Bundles: reading, checking, versions, life cycle, polling."""

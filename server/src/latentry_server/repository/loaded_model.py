@@ -1,0 +1,44 @@
+"""A model version that is ready to run."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from latentry.v1 import manifest_pb2
+from numpy.typing import NDArray
+
+from latentry_server.batching.batcher import Batcher, BatchingLimits, Ran
+from latentry_server.metrics import Metrics
+from latentry_server.sessions.session import Session
+from latentry_server.spec import GraphRole, ModelSpec
+
+
+class LoadedModel:
+    """One model version: what it is, and one batcher a graph."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        manifest: manifest_pb2.Manifest,
+        sessions: Mapping[GraphRole, Session],
+        *,
+        limits: BatchingLimits,
+        metrics: Metrics,
+    ) -> None:
+        self.spec = spec
+        self.manifest = manifest
+        self._sessions = sessions
+        self._batchers = {
+            role: Batcher(session, model=spec.name, version=spec.version, role=role, limits=limits, metrics=metrics)
+            for role, session in sessions.items()
+        }
+
+    async def run(self, role: GraphRole, inputs: Mapping[str, NDArray[Any]], *, deadline_s: float | None = None) -> Ran:
+        """Run one graph that the bundle has; see `Batcher.run` for arguments and errors."""
+        return await self._batchers[role].run(inputs, deadline_s=deadline_s)
+
+    async def close(self) -> None:
+        """Answer what waits, then free the sessions."""
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+        for session in self._sessions.values():
+            session.close()

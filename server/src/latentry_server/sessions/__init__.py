@@ -1,0 +1,1 @@
+"""The runtime behind a small protocol; devices, threads."""

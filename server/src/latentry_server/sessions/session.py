@@ -1,0 +1,31 @@
+"""What the layers above know of a runtime."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from latentry_server.sessions.devices import Device
+from latentry_server.spec import TensorSpec
+
+
+class Session(Protocol):
+    """One graph, ready to run. `run` is called by one thread at a time."""
+
+    @property
+    def device(self) -> Device:
+        """Where the graph runs."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's own inputs; an axis of unknown length is -1."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's own outputs; an axis of unknown length is -1."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Map inputs [N, ...] to outputs [N, ...], by name. Raises what the runtime raises."""
+
+    def close(self) -> None:
+        """Free what the graph holds; no run comes after."""
