@@ -1,0 +1,43 @@
+"""Building blocks that variants share."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+
+Activation = Literal["selu", "relu", "leaky_relu"]
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"selu": nn.SELU, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
+
+
+def linear(num_inputs: int, num_outputs: int) -> nn.Linear:
+    """A dense layer: weights Glorot-uniform (Glorot & Bengio 2010, equation 16), biases zero, as in the book."""
+    layer = nn.Linear(num_inputs, num_outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def dense(sizes: Sequence[int], activation: Activation = "selu") -> nn.Sequential:
+    """Dense layers sizes[0] -> … -> sizes[-1], each with the activation behind it."""
+    layers: list[nn.Module] = []
+    for num_inputs, num_outputs in pairwise(sizes):
+        layers += [linear(num_inputs, num_outputs), _ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers)
+
+
+class ToImages(nn.Module):
+    """Logits [N, product(shape)] -> images [N, *shape] in [0, 1].
+
+    Args:
+        shape: Shape of one image.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Logits [N, product(shape)] -> images [N, *shape]."""
+        return logits.sigmoid().reshape(-1, *self.shape)
