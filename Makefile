@@ -1,0 +1,63 @@
+# Needs python3 (3.11 or newer) with its venv module, and git; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+# pip 25.1 and newer knows dependency groups; older ones are upgraded first.
+INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PIP) install --quiet --constraint constraints.txt
+PROJECTS := proto client server trainer
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-stack lint format generate clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -ts '|' 2>/dev/null
+
+install: $(VENV)/.dev ## Install latentry and its development tools into .venv
+
+demo: $(VENV)/.runtime ## Train four models, serve them, call them; leaves demo/index.html
+	$(BIN)/python demo.py
+
+test: lint ## Run every check and test but those of the running containers
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4
+
+test-stack: $(VENV)/.dev ## Test the running compose stack
+	$(BIN)/pytest tests/stack
+
+lint: $(VENV)/.dev ## Check style, types, imports, the API, generated code and scripts
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+	buf lint
+	buf breaking --against proto/baseline.binpb
+	proto/generate.sh .cache/generated
+	diff --recursive --exclude __pycache__ .cache/generated/latentry/v1 proto/src/latentry/v1
+	shellcheck .ci/run $$(git ls-files '*.sh')
+
+format: $(VENV)/.dev ## Format the code
+	ruff check --fix
+	ruff format
+
+generate: ## Generate the Python code of the API from proto/latentry/v1
+	proto/generate.sh
+
+clean: ## Remove .venv, caches and the demo; models/ and runs/ stay
+	rm -rf $(VENV) .cache demo dist .*_cache
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("latentry needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module: sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: constraints.txt $(PROJECTS:%=%/pyproject.toml) | $(BIN)/pip
+	@echo "Installing latentry into $(VENV): about a minute"
+	@$(INSTALL) --upgrade pip
+	@$(INSTALL) hatchling editables
+	@$(INSTALL) --no-build-isolation --editable proto --editable 'client[cli]' --editable 'server[cpu]' --editable trainer
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.runtime
+	@$(INSTALL) --group dev
+	@touch $@
