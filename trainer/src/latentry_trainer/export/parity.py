@@ -1,0 +1,82 @@
+"""Proves that an exported graph computes what its PyTorch module computes, whatever the batch."""
+
+import copy
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from latentry_trainer.export.graphs import ExportError
+from latentry_trainer.variants.base import ExportGraph
+
+BATCH_SIZES = (1, 2, 7)
+# |onnxruntime - torch| <= TOLERANCE + TOLERANCE |torch|, element by element.
+TOLERANCE = 1e-5
+
+Arrays = list[NDArray[np.generic]]
+
+
+def check_parity(graph: ExportGraph, onnx_model: bytes, *, num_labels: int = 0, seed: int = 0) -> None:
+    """Compares the ONNX model on onnxruntime with the module on seeded random inputs at batch sizes 1, 2 and 7.
+
+    The reference is the module in float64 run row by row, so that a graph whose rows depend on their batch-mates fails too.
+
+    Args:
+        graph: The module with its inputs and outputs.
+        onnx_model: The serialised model.
+        num_labels: int64 inputs are drawn from 0 to num_labels - 1.
+        seed: Of the inputs: `inputs` ~ U(0, 1), other floats ~ N(0, 1).
+
+    Raises:
+        ExportError: An output is off; names graph, output, batch size, worst error and tolerance.
+    """
+    session = _session(onnx_model)
+    generator = np.random.default_rng(seed)
+    for batch_size in BATCH_SIZES:
+        inputs = draw_inputs(graph, batch_size, num_labels, generator)
+        expected = _reference(graph, inputs)
+        outputs = session.run(None, {tensor.name: array for tensor, array in zip(graph.inputs, inputs, strict=True)})
+        for tensor, got, want in zip(graph.outputs, outputs, expected, strict=True):
+            if got.shape != want.shape:
+                raise ExportError(
+                    f"graph {graph.role}, output {tensor.name}, batch size {batch_size}: onnxruntime gives shape "
+                    f"{got.shape}, PyTorch {want.shape}"
+                )
+            error = np.abs(got - want)
+            if not (error <= TOLERANCE + TOLERANCE * np.abs(want)).all():  # NaN fails too
+                raise ExportError(
+                    f"graph {graph.role}, output {tensor.name}, batch size {batch_size}: onnxruntime is off by up to "
+                    f"{error.max():.3g}, tolerance {TOLERANCE:g} absolute + relative"
+                )
+
+
+def draw_inputs(graph: ExportGraph, batch_size: int, num_labels: int, generator: np.random.Generator) -> Arrays:
+    """Draws one batch for every input of the graph, in the range that the graph is served with."""
+    arrays: Arrays = []
+    for tensor in graph.inputs:
+        shape = (batch_size, *tensor.shape)
+        if tensor.dtype == torch.int64:
+            arrays.append(generator.integers(num_labels, size=shape))
+        elif tensor.name == "inputs":
+            arrays.append(generator.random(shape, dtype=np.float32))
+        else:
+            arrays.append(generator.standard_normal(shape, dtype=np.float32))
+    return arrays
+
+
+def _reference(graph: ExportGraph, inputs: Arrays) -> Arrays:
+    module = copy.deepcopy(graph.module).cpu().double().eval()
+    tensors = [torch.from_numpy(array) for array in inputs]
+    tensors = [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]
+    with torch.no_grad():
+        rows = [module(*(tensor[i : i + 1] for tensor in tensors)) for i in range(len(tensors[0]))]
+    rows = [(row,) if isinstance(row, torch.Tensor) else row for row in rows]
+    return [torch.cat(column).numpy() for column in zip(*rows, strict=True)]
+
+
+def _session(onnx_model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # errors only
+    return onnxruntime.InferenceSession(onnx_model, options, providers=["CPUExecutionProvider"])
