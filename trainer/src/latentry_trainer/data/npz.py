@@ -1,0 +1,73 @@
+"""One's own images in a NumPy archive."""
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from latentry_trainer.data.dataset import Dataset, with_own_splits
+
+_NUM_CHANNELS = (1, 3)
+
+
+def load(path: Path) -> Dataset:
+    """Reads `images` and, where there, `labels`; split by `with_own_splits`.
+
+    Args:
+        path: An .npz file. `images` [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels, uint8 or floats
+            in [0, 1]; `labels` whole numbers [N] from 0.
+
+    Raises:
+        ValueError: The file or an array is not as expected. Pickled objects are never loaded.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("images", "labels") if name in archive}
+    except (OSError, EOFError, BadZipFile, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"option --data.path: cannot read {path} as an .npz file: {error}") from error
+    if "images" not in arrays:
+        raise ValueError(f"option --data.path: {path} has no array `images`")
+    images = _images(arrays["images"], path)
+    labels = arrays.get("labels")
+    if labels is None:
+        return with_own_splits("npz", images, None)
+    _check_labels(labels, len(images), path)
+    return with_own_splits("npz", images, labels, tuple(str(label) for label in range(int(labels.max()) + 1)))
+
+
+def _images(array: np.ndarray, path: Path) -> np.ndarray:
+    """Any accepted form -> uint8 [N, C, H, W]."""
+    if array.ndim == 3:  # [N, H, W]
+        array = array[:, np.newaxis]
+    elif array.ndim == 4 and array.shape[1] not in _NUM_CHANNELS:  # [N, H, W, C]
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim != 4 or array.shape[1] not in _NUM_CHANNELS or not array.size:
+        raise ValueError(
+            f"option --data.path: `images` of {path} has the shape {array.shape}, expected [N, H, W], [N, C, H, W] or "
+            "[N, H, W, C] with 1 or 3 channels"
+        )
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"option --data.path: `images` of {path} is {array.dtype}, expected uint8 or floats in [0, 1]")
+    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+        raise ValueError(
+            f"option --data.path: `images` of {path} has values from {array.min()} to {array.max()}, expected finite "
+            "floats in [0, 1]"
+        )
+    pixels: np.ndarray = np.rint(array * 255).astype(np.uint8, order="C")
+    return pixels
+
+
+def _check_labels(labels: np.ndarray, num_images: int, path: Path) -> None:
+    """Labels are whole numbers [N] from 0, fewer than images."""
+    if labels.shape != (num_images,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"option --data.path: `labels` of {path} is {labels.dtype} {labels.shape}, expected whole numbers "
+            f"({num_images},)"
+        )
+    if labels.min() < 0 or labels.max() >= num_images:
+        raise ValueError(
+            f"option --data.path: `labels` of {path} go from {labels.min()} to {labels.max()}, expected 0 to at most "
+            f"{num_images - 1}"
+        )
