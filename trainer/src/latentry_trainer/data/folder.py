@@ -32,8 +32,8 @@ def load(folder: Path, *, image_size: int, greyscale: bool, strict: bool) -> Dat
     flat = _image_files(folder)
     if classes and flat:
         raise ValueError(
-            f"option --data.path: {folder} has images beside its sub-folders (such as {flat[0].name}), expected one or the "
-            "other"
+            f"option --data.path: {folder} has images beside its sub-folders (such as {flat[0].name}), expected one or "
+            "the other"
         )
     labelled = [(path, label) for label, place in enumerate(classes or [folder]) for path in _image_files(place)]
     images, labels, unreadable = [], [], []
