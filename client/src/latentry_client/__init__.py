@@ -1,1 +1,26 @@
-"""Python SDK and command line of latentry."""
+"""Python SDK and command line of latentry.
+
+`Client` and `AsyncClient` call a server; `requests` holds each operation's arguments, `results` what they return,
+`exceptions` what can go wrong, `tensors` how arrays and images are read.
+"""
+
+from latentry_client import exceptions, requests, results
+from latentry_client.async_client import AsyncClient
+from latentry_client.channel import Tls
+from latentry_client.client import Client
+from latentry_client.exceptions import LatentryError
+from latentry_client.sources import FromCodings, FromInputs, FromSeeds, FromStyles
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "FromCodings",
+    "FromInputs",
+    "FromSeeds",
+    "FromStyles",
+    "LatentryError",
+    "Tls",
+    "exceptions",
+    "requests",
+    "results",
+]

@@ -1,0 +1,176 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, cast, overload
+
+import grpc.aio
+from google.protobuf.message import Message
+from latentry.v1.inference_service_pb2 import StreamRequest
+
+from latentry_client import chunking, requests
+from latentry_client.base import BaseClient, as_method_of, context
+from latentry_client.channel import Endpoint
+from latentry_client.exceptions import LatentryError, translated
+from latentry_client.requests import Request
+from latentry_client.results import Model
+from latentry_client.streaming import DEFAULT_MAX_IN_FLIGHT, STREAM, Window
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MAX_CHUNKS_IN_FLIGHT = 4
+
+
+def _operation(
+    build: Callable[P, Request[R]],
+) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, R]]:
+    async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self.run(build(*args, **kwargs))
+
+    return as_method_of(method, build)
+
+
+class AsyncClient(BaseClient):
+    """A connection to a latentry server, for the event loop it is made in.
+
+    Every operation can raise the exceptions of `exceptions`.
+
+        async with AsyncClient("localhost:8500") as client:
+            encoding = await client.encode("stacked", images)
+    """
+
+    encode = _operation(requests.encode)
+    decode = _operation(requests.decode)
+    denoise = _operation(requests.denoise)
+    reconstruct = _operation(requests.reconstruct)
+    sample = _operation(requests.sample)
+    interpolate = _operation(requests.interpolate)
+    score = _operation(requests.score)
+    style_mix = _operation(requests.style_mix)
+    get_model = _operation(requests.get_model)
+    load_model = _operation(requests.load_model)
+    unload_model = _operation(requests.unload_model)
+    health = _operation(requests.health)
+
+    async def list_models(self, *, timeout_s: float | None = None) -> list[Model]:
+        """List the versions that the server knows, by name, newest first."""
+        page = await self.run(requests.list_models(timeout_s=timeout_s))
+        models = list(page.models)
+        while page.next_page_token:
+            page = await self.run(requests.list_models(page.next_page_token, timeout_s=timeout_s))
+            models += page.models
+        return models
+
+    async def run(self, request: Request[R], *, progress: Callable[[int], None] | None = None) -> R:
+        """Run a request of `requests`, in chunks where it is large, a few calls at a time.
+
+        Args:
+            request: what to run.
+            progress: called after each chunk with the number of its rows.
+        """
+        first_rows, *later = chunking.plan(request, self._limits)
+        first = await self._call(request, first_rows, request.build(first_rows), progress)
+        parts = [request.parse(first)]
+        pending: deque[asyncio.Task[Any]] = deque()
+        try:
+            for rows in later:
+                if len(pending) == _MAX_CHUNKS_IN_FLIGHT:
+                    parts.append(request.parse(await pending.popleft()))
+                message = chunking.build_later(request, rows, first)
+                pending.append(asyncio.create_task(self._call(request, rows, message, progress)))
+            while pending:
+                parts.append(request.parse(await pending.popleft()))
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        return chunking.join(parts)
+
+    @overload
+    def stream(
+        self,
+        requests: Iterable[Request[R]],
+        *,
+        max_in_flight: int = ...,
+        timeout_s: float | None = ...,
+        return_exceptions: Literal[False] = ...,
+    ) -> AsyncIterator[R]: ...
+
+    @overload
+    def stream(
+        self,
+        requests: Iterable[Request[R]],
+        *,
+        max_in_flight: int = ...,
+        timeout_s: float | None = ...,
+        return_exceptions: Literal[True],
+    ) -> AsyncIterator[R | LatentryError]: ...
+
+    async def stream(
+        self,
+        requests: Iterable[Request[R]],
+        *,
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        timeout_s: float | None = None,
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[R | LatentryError]:
+        """Run many requests on one stream: as Client.stream."""
+        window = Window(requests, max_in_flight=max_in_flight)
+        outbox: asyncio.Queue[StreamRequest | None] = asyncio.Queue()
+        call = self._rpcs["Stream"](_until_none(outbox), **self._stream_options(timeout_s))
+        try:
+            while True:
+                for message in window.sends():
+                    outbox.put_nowait(message)
+                if not window.is_waiting:
+                    outbox.put_nowait(None)
+                with translated(STREAM):
+                    response = await call.read()
+                if response is grpc.aio.EOF:
+                    window.end()
+                    return
+                window.receive(response)
+                for result in window.results():
+                    if isinstance(result, LatentryError) and not return_exceptions:
+                        raise result
+                    yield result
+        finally:
+            outbox.put_nowait(None)
+            call.cancel()
+
+    async def close(self) -> None:
+        """Close the connection; calls under way end with an error."""
+        await cast("grpc.aio.Channel", self._channel).close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(
+        self,
+        request: Request[Any],
+        rows: slice,
+        message: Message,
+        progress: Callable[[int], None] | None,
+    ) -> Message:
+        with translated(context(request, rows)):
+            response: Message = await self._rpcs[request.rpc](message, **self._call_options(request))
+        if progress:
+            progress(rows.stop - rows.start)
+        return response
+
+    @staticmethod
+    def _open(endpoint: Endpoint) -> grpc.aio.Channel:
+        return endpoint.open_async()
+
+
+async def _until_none(outbox: asyncio.Queue[StreamRequest | None]) -> AsyncIterator[StreamRequest]:
+    while (message := await outbox.get()) is not None:
+        yield message

@@ -1,0 +1,107 @@
+"""What both clients share: their options and how an operation becomes a method. No I/O."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any, TypeVar, get_args
+
+import grpc
+import grpc.aio
+
+from latentry_client.channel import DEFAULT_ADDRESS, METHODS, Endpoint, Tls, bind, endpoint
+from latentry_client.chunking import ChunkLimits
+from latentry_client.exceptions import CallContext
+from latentry_client.requests import Request
+
+MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+
+_DEFAULT_LIMITS = ChunkLimits()
+
+
+class BaseClient(ABC):
+    """The options of a client."""
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        tls: Tls | None = None,
+        token: str | None = None,
+        allow_plaintext_token: bool = False,
+        timeout_s: float | None = None,
+        max_attempts: int = 5,
+        wait_for_ready: bool = False,
+        max_rows: int = _DEFAULT_LIMITS.max_rows,
+        max_bytes: int = _DEFAULT_LIMITS.max_bytes,
+    ) -> None:
+        """Connect, with the first call.
+
+        Args:
+            address: HOST:PORT or unix:PATH.
+            tls: None: plain text.
+            token: the bearer token. It is sent in plain text to this machine only.
+            allow_plaintext_token: whether it may be sent in plain text anywhere.
+            timeout_s: seconds that each call may take, retries included; None: 60 for inference, as fits for the rest.
+            max_attempts: how often a call is tried while the server is away or its queue is full, 1 to 5. Loading and
+                unloading are tried once.
+            wait_for_ready: whether calls wait for the server to appear, up to their timeout.
+            max_rows: rows that one call carries; larger requests are split, and the results joined.
+            max_bytes: bytes that one call carries, likewise.
+
+        Raises:
+            ValueError: an option is out of its range, or the token would cross a network in plain text.
+            OSError: a file of `tls` cannot be read.
+        """
+        self._endpoint = endpoint(
+            address,
+            tls=tls,
+            token=token,
+            allow_plaintext_token=allow_plaintext_token,
+            max_attempts=max_attempts,
+        )
+        self._limits = ChunkLimits(max_rows=max_rows, max_bytes=max_bytes)
+        self._timeout_s = timeout_s
+        self._wait_for_ready = wait_for_ready
+        self._channel = self._open(self._endpoint)
+        self._rpcs = bind(self._channel)
+
+    @staticmethod
+    @abstractmethod
+    def _open(endpoint: Endpoint) -> grpc.Channel | grpc.aio.Channel:
+        """Open the client's kind of channel."""
+
+    def _call_options(self, request: Request[Any]) -> dict[str, Any]:
+        """Return what gRPC takes beside a request's message."""
+        timeouts_s = (request.timeout_s, self._timeout_s, METHODS[request.rpc].timeout_s)
+        return {
+            "timeout": next((timeout_s for timeout_s in timeouts_s if timeout_s is not None), None),
+            "metadata": self._endpoint.metadata,
+            "wait_for_ready": self._wait_for_ready,
+        }
+
+    def _stream_options(self, timeout_s: float | None) -> dict[str, Any]:
+        """Likewise for a stream, which a client's timeout_s, made for single calls, does not end."""
+        return {
+            "timeout": timeout_s,
+            "metadata": self._endpoint.metadata,
+            "wait_for_ready": self._wait_for_ready,
+        }
+
+
+def context(request: Request[Any], rows: slice) -> CallContext:
+    """Say which call an error belongs to."""
+    is_part = rows.stop - rows.start < request.rows
+    return CallContext(request.rpc, request.model, rows if is_part else None)
+
+
+def as_method_of(method: MethodT, build: Callable[..., Request[Any]]) -> MethodT:
+    """Give a method the name, the help text and the signature of the function that builds its request."""
+    update_wrapper(method, build)
+    signature = inspect.signature(build)
+    self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    (result,) = get_args(signature.return_annotation)
+    method.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[self_parameter, *signature.parameters.values()], return_annotation=result
+    )
+    return method

@@ -1,0 +1,141 @@
+"""What calls return: frozen, typed, numpy inside."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from latentry.v1.manifest_pb2 import Manifest
+
+from latentry_client.tensors import Array
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What ran, and how long it took."""
+
+    model: str
+    """The model's name."""
+    version: int
+    """The version that ran."""
+    queue_us: int
+    """Time that the rows waited for a session, in microseconds; summed over the chunks of a large request."""
+    compute_us: int
+    """Time that the graphs ran, in microseconds, summed likewise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Encoding:
+    """The codings of inputs."""
+
+    codings: Floats
+    """[N, *codings]; a VAE: the mean."""
+    log_variance: Floats | None
+    """[N, *codings]: a VAE's; None for others."""
+    run: RunInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outputs:
+    """Decoded, denoised, reconstructed or interpolated rows."""
+
+    outputs: Array
+    """[N, *input], float32 in [0, 1] or uint8; of interpolate [N, steps, *input]."""
+    run: RunInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Samples:
+    """New rows, drawn from a seed."""
+
+    outputs: Array
+    """[N, *input], float32 in [0, 1] or uint8."""
+    seed: int
+    """The seed that was used: it gives the same rows again."""
+    codings: Floats | None
+    """[N, *codings], where include_codings asked for them."""
+    labels: npt.NDArray[np.int64] | None
+    """[N]: conditional models' only."""
+    run: RunInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scores:
+    """How badly the model reconstructs each row."""
+
+    scores: Floats
+    """[N], at least 0: the mean squared error over a row's values in [0, 1]."""
+    run: RunInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StyleMixes:
+    """Mixes of the styles of two sources."""
+
+    outputs: Array
+    """Layout grid: [R, C, *input]; pairs: [R, *input]. float32 in [0, 1] or uint8."""
+    noise_seed: int
+    """The seed of the noise maps that was used."""
+    run: RunInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure measured after training."""
+
+    name: str
+    value: float
+    split: str
+    """The data it was measured on: train, validation or test."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Model:
+    """One version of a model. What only a readable bundle knows is empty where `manifest` is None."""
+
+    name: str
+    version: int
+    state: str
+    """loading, ready, unloading, unloaded or failed."""
+    error: str
+    """State failed: what was wrong; empty otherwise."""
+    variant: str
+    """The kind of model: stacked, vae, gan ..."""
+    preset: str
+    """The training configuration's name."""
+    capabilities: frozenset[str]
+    """The operations it allows: encode, decode, denoise ..."""
+    input_shape: tuple[int, ...]
+    """Shape of one row of inputs and outputs: (C, H, W) for images."""
+    codings_shape: tuple[int, ...]
+    """Shape of one row of codings."""
+    label_names: tuple[str, ...]
+    """By label number; empty: the model is not conditional."""
+    num_style_layers: int
+    """0: not a style-based generator."""
+    metrics: tuple[Metric, ...]
+    manifest: Manifest | None
+    """All that the bundle says of itself, graphs and provenance included."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    """Some of the server's models."""
+
+    models: tuple[Model, ...]
+    next_page_token: str
+    """Empty on the last page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the server, or one model of it, answers requests."""
+
+    status: str
+    """serving, not_serving or unknown."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether requests are answered."""
+        return self.status == "serving"

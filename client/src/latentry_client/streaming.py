@@ -1,0 +1,87 @@
+"""The book-keeping of a stream, without I/O: what is to be sent, and whose result came. Pure but for its own state."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+from latentry.v1 import inference_service_pb2 as pb
+
+from latentry_client.exceptions import BadResponseError, CallContext, LatentryError, from_status
+from latentry_client.requests import Request
+
+R = TypeVar("R")
+
+STREAM = CallContext("Stream")
+DEFAULT_MAX_IN_FLIGHT = 64
+
+_FIELDS = {
+    "Encode": "encode",
+    "Decode": "decode",
+    "Denoise": "denoise",
+    "Reconstruct": "reconstruct",
+    "Sample": "sample",
+    "Interpolate": "interpolate",
+    "Score": "score",
+    "StyleMix": "style_mix",
+}
+
+
+class Window(Generic[R]):
+    """The requests that are sent and not yet yielded, at most max_in_flight; results leave in the requests' order."""
+
+    def __init__(self, requests: Iterable[Request[R]], *, max_in_flight: int) -> None:
+        if max_in_flight < 1:
+            raise ValueError(f"max_in_flight: expected at least 1, got {max_in_flight}")
+        self._requests = enumerate(requests)
+        self._max_in_flight = max_in_flight
+        self._waiting: dict[str, Request[R]] = {}
+        self._arrived: dict[str, R | LatentryError] = {}
+        self._num_taken = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a response is still to come."""
+        return bool(self._waiting)
+
+    def sends(self) -> Iterator[pb.StreamRequest]:
+        """Yield the messages that there is room for."""
+        while len(self._waiting) + len(self._arrived) < self._max_in_flight:
+            index, request = next(self._requests, (0, None))
+            if request is None:
+                return
+            if request.rpc not in _FIELDS:
+                raise ValueError(f"requests: expected one of {', '.join(_FIELDS)}, got {request.rpc}")
+            self._waiting[str(index)] = request
+            operation: dict[str, Any] = {_FIELDS[request.rpc]: request.whole()}
+            yield pb.StreamRequest(request_id=str(index), **operation)
+
+    def receive(self, response: pb.StreamResponse) -> None:
+        """Take in a response.
+
+        Raises:
+            BadResponseError: it answers no request that was waiting, or with another operation's result.
+        """
+        request = self._waiting.pop(response.request_id, None)
+        if request is None:
+            raise BadResponseError(f"a result for unknown request id {response.request_id!r}", call=STREAM)
+        kind = response.WhichOneof("response")
+        if kind == "error":
+            self._arrived[response.request_id] = from_status(response.error, CallContext(request.rpc, request.model))
+        elif kind == _FIELDS[request.rpc]:
+            self._arrived[response.request_id] = request.parse(getattr(response, kind))
+        else:
+            raise BadResponseError(f"a result of {kind} for a request of {request.rpc}", call=STREAM)
+
+    def results(self) -> Iterator[R | LatentryError]:
+        """Yield what is next in order and has arrived."""
+        while (key := str(self._num_taken)) in self._arrived:
+            self._num_taken += 1
+            yield self._arrived.pop(key)
+
+    def end(self) -> None:
+        """Take in that the server ended the stream.
+
+        Raises:
+            BadResponseError: requests were still waiting.
+        """
+        if self._waiting:
+            raise BadResponseError(f"the stream ended with {len(self._waiting)} requests unanswered", call=STREAM)
