@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help install demo test test-stack lint format generate clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -ts '|' 2>/dev/null
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(VENV)/.dev ## Install latentry and its development tools into .venv
 
@@ -32,8 +32,8 @@ lint: $(VENV)/.dev ## Check style, types, imports, the API, generated code and s
 	lint-imports
 	buf lint
 	buf breaking --against proto/baseline.binpb
-	proto/generate.sh .cache/generated
-	diff --recursive --exclude __pycache__ .cache/generated/latentry/v1 proto/src/latentry/v1
+	proto/generate.sh $(CURDIR)/.cache/generated >/dev/null
+	diff --recursive --exclude __init__.py --exclude __pycache__ .cache/generated/latentry/v1 proto/src/latentry/v1
 	shellcheck .ci/run $$(git ls-files '*.sh')
 
 format: $(VENV)/.dev ## Format the code

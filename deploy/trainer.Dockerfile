@@ -7,6 +7,9 @@ COPY constraints.txt ./
 ENV PIP_CONSTRAINT=/src/constraints.txt \
     PIP_BUILD_CONSTRAINT=/src/constraints.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends dataset-fashion-mnist \
+ && rm -rf /var/lib/apt/lists/*
 RUN python -m venv --without-pip /opt/venv
 # PyPI's torch brings CUDA, several GB; torch's own index has the CPU build.
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -23,12 +26,10 @@ LABEL org.opencontainers.image.title="latentry-trainer" \
       org.opencontainers.image.description="Trainer of latentry: autoencoders and GANs, exported to ONNX bundles" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends dataset-fashion-mnist \
- && rm -rf /var/lib/apt/lists/*
 # The server's image has the same user and `models` folder, so that both may use a new `models` volume.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin latentry \
  && install -d -o latentry -g latentry /models /runs
+COPY --from=build /usr/share/datasets/fashion-mnist /usr/share/datasets/fashion-mnist
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
