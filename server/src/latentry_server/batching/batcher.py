@@ -179,7 +179,7 @@ class Batcher:
         started_s = time.monotonic()
         try:
             outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self._run_merged, entries)
-        except Exception as error:  # whatever the runtime throws is the affair of these entries alone
+        except Exception as error:  # noqa: BLE001 - whatever the runtime throws is the affair of these entries alone
             if len(entries) == 1:
                 self._fail(entries[0], error)
                 return

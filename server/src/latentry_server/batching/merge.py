@@ -10,9 +10,14 @@ RowType = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
 
 
 def num_rows(tensors: Mapping[str, NDArray[Any]]) -> int:
-    """Count the rows of tensors [N, ...], which all have the same."""
+    """Count the rows of tensors [N, ...].
+
+    Raises:
+        ValueError: the tensors do not all have the same number of rows, at least 1.
+    """
     counts = {len(array) for array in tensors.values()}
-    assert len(counts) == 1, f"tensors must have the same number of rows, got {counts}"
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(f"tensors: expected the same number of rows in each, at least 1, got {sorted(counts)}")
     return counts.pop()
 
 

@@ -1,44 +1,34 @@
-"""The models of a repository folder, and the life of their versions."""
+"""The models of a repository folder: which versions there are, which are loaded, which one answers."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from latentry.v1 import manifest_pb2
-
-from latentry_server.batching.batcher import BatchingLimits
+from latentry_server.batching.batcher import BatchingLimits, Ran
+from latentry_server.errors import ModelNotFoundError, VersionNotFoundError
 from latentry_server.metrics import Metrics
+from latentry_server.repository.listing import list_versions
 from latentry_server.repository.loaded_model import LoadedModel
+from latentry_server.repository.loading import Loader
+from latentry_server.repository.version import ModelState, ModelStatus, ModelVersion, Wish
 from latentry_server.sessions.session import Session
 
-__all__ = ["LoadedModel", "ModelRepository", "ModelState", "ModelStatus"]
+__all__ = ["BatchingLimits", "LoadedModel", "ModelRepository", "ModelState", "ModelStatus", "Ran"]
 
+logger = logging.getLogger(__name__)
 
-class ModelState(StrEnum):
-    """Where a version is in its life."""
-
-    LOADING = "LOADING"
-    READY = "READY"
-    UNLOADING = "UNLOADING"
-    UNLOADED = "UNLOADED"
-    FAILED = "FAILED"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelStatus:
-    """One version as it is now; `error` is one line, where FAILED."""
-
-    name: str
-    version: int
-    state: ModelState
-    error: str
-    manifest: manifest_pb2.Manifest | None
+StateListener = Callable[[str, int, ModelState], None]
 
 
 class ModelRepository:
-    """The versions of a folder `<model>/<version>/`. All methods are called on the event loop."""
+    """The versions of a folder `<model>/<version>/`. All methods are called on the event loop.
+
+    By itself it keeps the newest good version of every model loaded: a new one is ready and warm before the old one
+    goes, a broken one leaves the old one serving. `load` adds a version, and `unload` takes one away; neither is
+    undone by polling: what was unloaded stays so, and nothing older comes in its place.
+    """
 
     def __init__(
         self,
@@ -49,37 +39,183 @@ class ModelRepository:
         metrics: Metrics,
         poll_interval_s: float | None,
     ) -> None:
-        raise NotImplementedError
+        """Take the folder, how an ONNX file becomes a session, and how often to look; None: only at the start."""
+        self._folder = folder
+        self._loader = Loader(open_session=open_session, limits=limits, metrics=metrics)
+        self._poll_interval_s = poll_interval_s
+        self._models: dict[str, list[ModelVersion]] = {}  # newest first; no model without a version
+        self._listeners: list[StateListener] = []
+        self._discovering = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load the newest good version of every model, then poll."""
-        raise NotImplementedError
+        """Load the newest good version of every model, then go on looking for changes.
+
+        Raises:
+            ValueError: the folder cannot be listed.
+        """
+        try:
+            await self._scan()
+        except OSError as error:
+            raise ValueError(f"repository: expected a readable folder, got {self._folder}: {error.strerror}") from error
+        if self._poll_interval_s is not None:
+            self._polling = asyncio.create_task(self._poll(self._poll_interval_s), name="repository polling")
 
     async def close(self) -> None:
-        """Stop polling and unload all, requests in flight answered."""
-        raise NotImplementedError
+        """Stop looking and unload all, requests in flight answered first."""
+        if self._polling is not None:
+            self._polling.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._polling
+        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*(version.unload() for version in self._all()))
 
-    @contextmanager
-    def lease(self, name: str, version: int = 0) -> Iterator[LoadedModel]:
-        """Hold a ready version, 0 = the newest, while a request uses it."""
-        raise NotImplementedError
+    def lease(self, name: str, version: int = 0) -> AbstractContextManager[LoadedModel]:
+        """Hold a version, 0 = the newest that is ready, while a request uses it.
+
+        Raises:
+            ModelNotFoundError: no such model.
+            VersionNotFoundError: no such version.
+            BundleInvalidError: the version was refused.
+            ModelNotReadyError: the version is loading, unloading or unloaded.
+        """
+        return self._find(name, version).lease()
 
     def statuses(self) -> list[ModelStatus]:
         """List all versions, by name, newest first."""
-        raise NotImplementedError
+        return [version.status for version in self._all()]
 
     def status(self, name: str, version: int = 0) -> ModelStatus:
-        """Get one version; 0 = the newest that is ready, or the newest known."""
-        raise NotImplementedError
+        """Get one version; 0 = the newest that is ready, or the newest known where none is.
+
+        Raises:
+            ModelNotFoundError: no such model.
+            VersionNotFoundError: no such version.
+        """
+        return self._find(name, version).status
 
     async def load(self, name: str, version: int = 0) -> ModelStatus:
-        """Load a version, 0 = the newest in the folder."""
-        raise NotImplementedError
+        """Load a version, 0 = the newest in the folder, and wait until it is ready.
+
+        Raises:
+            ModelNotFoundError: no such model.
+            VersionNotFoundError: no such version.
+            BundleInvalidError: the bundle is broken; what was loaded before stays.
+        """
+        gone = await self._discover()
+        present = [found for found in self._versions(name) if found not in gone]
+        found = next((found for found in present if version in (0, found.number)), None)
+        if found is None:
+            raise VersionNotFoundError(name, version) if present else ModelNotFoundError(name)
+        found.wish = Wish.LOADED if version else Wish.NONE
+        await self._finish(found.load())
+        found.check_not_failed()
+        self._retire_older(present)
+        return found.status
 
     async def unload(self, name: str, version: int = 0) -> list[ModelStatus]:
-        """Unload a version, 0 = all that are loaded."""
-        raise NotImplementedError
+        """Unload a version, 0 = all that are loaded, and wait until their requests in flight are answered.
 
-    def subscribe(self, callback: Callable[[str, int, ModelState], None]) -> None:
-        """Call back on every change of a version's state, on the event loop."""
-        raise NotImplementedError
+        Raises:
+            ModelNotFoundError: no such model.
+            VersionNotFoundError: no such version is loaded.
+        """
+        asked = [self._find(name, version)] if version else self._versions(name)
+        loaded = [found for found in asked if found.state in (ModelState.READY, ModelState.LOADING)]
+        if not loaded:
+            raise VersionNotFoundError(name, asked[0].number)
+        for found in asked:
+            found.wish = Wish.UNLOADED
+        await asyncio.gather(*(self._finish(found.unload()) for found in loaded))
+        return [found.status for found in loaded]
+
+    def subscribe(self, callback: StateListener) -> None:
+        """Call back with name, version and state on every change, on the event loop."""
+        self._listeners.append(callback)
+
+    def _all(self) -> Iterator[ModelVersion]:
+        return (version for name in sorted(self._models) for version in self._models[name])
+
+    def _versions(self, name: str) -> list[ModelVersion]:
+        if name not in self._models:
+            raise ModelNotFoundError(name)
+        return self._models[name]
+
+    def _find(self, name: str, number: int) -> ModelVersion:
+        versions = self._versions(name)
+        if number:
+            found = next((version for version in versions if version.number == number), None)
+            if found is None:
+                raise VersionNotFoundError(name, number)
+            return found
+        return next((version for version in versions if version.state is ModelState.READY), versions[0])
+
+    async def _poll(self, interval_s: float) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await self._scan()
+            except Exception:
+                logger.exception("looking into %s", self._folder)
+
+    async def _scan(self) -> None:
+        gone = await self._discover()
+        for name in sorted(self._models):
+            present = [version for version in self._models[name] if version not in gone]
+            await self._load_newest(present)
+            self._retire_older(present)
+        for version in gone:  # last, so that what takes its place is ready before
+            self._start(self._forget(version))
+
+    async def _discover(self) -> list[ModelVersion]:
+        """Add the versions that are new in the folder; return those that are gone from it."""
+        async with self._discovering:  # a listing is compared to what is known before another one adds to it
+            folders = await asyncio.to_thread(list_versions, self._folder)
+            found = {(folder.parent.name, int(folder.name)): folder for folder in folders}
+            known = {(version.name, version.number): version for version in self._all()}
+            for name, number in sorted(found.keys() - known.keys()):
+                version = ModelVersion(found[name, number], loader=self._loader, on_change=self._notify)
+                self._models.setdefault(name, []).append(version)
+                self._models[name].sort(key=lambda version: -version.number)
+                await version.look()
+        return [version for key, version in known.items() if key not in found]
+
+    async def _load_newest(self, versions: list[ModelVersion]) -> None:
+        """Load the newest good version, unless what was unloaded on request is newer."""
+        for version in versions:
+            if version.wish is Wish.UNLOADED:
+                return
+            if await version.is_worth_loading():
+                await self._finish(version.load())
+            if version.state is ModelState.READY:
+                return
+
+    def _retire_older(self, versions: list[ModelVersion]) -> None:
+        """Unload what is older than the newest ready version and was not asked for, as its requests end."""
+        ready = [version for version in versions if version.state is ModelState.READY]
+        for version in ready[1:]:
+            if version.wish is Wish.NONE:
+                self._start(version.unload())
+
+    async def _forget(self, version: ModelVersion) -> None:
+        await version.unload()
+        versions = self._models.get(version.name, [])
+        if version in versions:
+            versions.remove(version)
+        if not versions:
+            self._models.pop(version.name, None)
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _finish(self, work: Coroutine[None, None, None]) -> None:
+        """Do work that goes on where the caller who waits for it is cancelled."""
+        await asyncio.shield(self._start(work))
+
+    def _notify(self, name: str, version: int, state: ModelState) -> None:
+        for listener in self._listeners:
+            listener(name, version, state)

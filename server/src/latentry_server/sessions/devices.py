@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
-# The smallest ONNX model, y [1] = Identity(x [1]): that the CUDA build is installed does not say that a session gets CUDA.
+# The smallest ONNX model, y [1] = Identity(x [1]): only a session shows whether the installed CUDA build gets CUDA.
 PROBE = (
     b"\x08\x08:;\n\x10\n\x01x\x12\x01y\x22\x08Identity\x12\x05probe"
     b"Z\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11"

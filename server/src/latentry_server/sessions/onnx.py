@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from latentry_server.sessions.devices import Device, has_device, providers
 from latentry_server.spec import TensorSpec
 
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[np.generic]] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(uint8)": np.dtype(np.uint8),
     "tensor(int64)": np.dtype(np.int64),
