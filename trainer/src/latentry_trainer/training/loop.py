@@ -1,0 +1,198 @@
+"""The training loop: one for every variant. A run is a list of stages, a step a list of phases."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.optim import Optimizer
+
+from latentry_trainer.config import TrainingConfig
+from latentry_trainer.data import Dataset
+from latentry_trainer.evaluation.evaluate import evaluate
+from latentry_trainer.training.ema import update_average
+from latentry_trainer.training.log import Metrics, RunLog
+from latentry_trainer.training.optimizers import make_optimizer
+from latentry_trainer.variants import Phase, Stage, Variant
+
+
+class DivergedError(ArithmeticError):
+    """A loss or a weight is no longer finite."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Position:
+    """Where a run is."""
+
+    stage: int = 0
+    """Index of the stage."""
+    epoch: int = 0
+    """Epochs of the stage that are done."""
+    step: int = 0
+    """Steps of the epoch that are done."""
+    images_seen: int = 0
+    """Images shown since the run began."""
+    wall_time_s: float = 0.0
+    """Time spent training since the run began."""
+
+
+def train(
+    variant: Variant,  # on the device to train on
+    dataset: Dataset,
+    config: TrainingConfig,
+    *,
+    state: Mapping[str, Any] | None,  # what `save` was given, to go on from
+    save: Callable[[Mapping[str, Any]], None],  # keeps a checkpoint: dictionaries and lists of tensors and JSON's types
+    log: RunLog,
+    should_stop: Callable[[], bool],  # asked after each step
+) -> bool:
+    """Trains a variant in place. At the end, and when asked to stop, a checkpoint is saved.
+
+    Returns:
+        Whether the run is done: False where it was asked to stop.
+
+    Raises:
+        DivergedError: A loss or a weight became infinite or not a number. Checkpoints saved before are good.
+        OSError: A checkpoint could not be saved.
+        ValueError: The checkpoint does not fit the variant.
+    """
+    # Data: on the device, one byte a value.
+    device = next(variant.parameters()).device
+    images = dataset.images_of("train").to(device)
+
+    # Position: the beginning, or the checkpoint's.
+    stages = variant.stages(config)
+    position = Position(**state["position"]) if state else Position()
+    generator = Generator(device).manual_seed(config.seed)
+    last_save = position.images_seen
+    start_s = time.perf_counter() - position.wall_time_s
+
+    for position.stage in range(position.stage, len(stages)):
+        # Optimisers: one a phase, new in each stage.
+        stage = stages[position.stage]
+        optimizers = {phase.name: make_optimizer(config.optimizer, phase.module.parameters()) for phase in stage.phases}
+        if state:
+            _restore(state, variant, optimizers, generator)
+            state = None
+
+        while position.epoch < stage.num_epochs:
+            # Epoch: every image once, in the epoch's own order.
+            variant.train()
+            batches = _order(len(images), config.seed, position).to(device).split(config.batch_size)
+            window = _Window(stage, device)
+
+            for rows in batches[position.step :]:
+                # Step: each phase moves its own weights, then the averages follow.
+                inputs = images[rows].float().div_(255)
+                for phase in stage.phases:
+                    if position.step % phase.interval == 0:
+                        window.add(phase, _update(phase, optimizers[phase.name], inputs, generator))
+                for average in stage.averages:
+                    update_average(average, len(rows))
+                position.step += 1
+                position.images_seen += len(rows)
+                window.num_images += len(rows)
+
+                is_epoch_done = position.step == len(batches)
+                is_stopping = should_stop()
+                if window.num_images < config.log_interval_images and not is_epoch_done and not is_stopping:
+                    continue
+
+                # Metrics: only here is the device waited for.
+                place = {"images_seen": position.images_seen, "stage": stage.name, "epoch": position.epoch + 1}
+                log.write(Metrics(**place, split="train", values=window.close(position)))
+                window = _Window(stage, device)
+
+                # Validation: after each epoch.
+                if is_epoch_done:
+                    figures = evaluate(variant, dataset, "validation", device)
+                    log.write(Metrics(**place, split="validation", values=figures))
+                    log.end_epoch(stage.name, position.epoch + 1, stage.num_epochs)
+                    position.epoch, position.step = position.epoch + 1, 0
+
+                # Checkpoint: at its interval, at the end, and before stopping.
+                position.wall_time_s = time.perf_counter() - start_s
+                is_done = position.stage == len(stages) - 1 and position.epoch == stage.num_epochs
+                if is_done or is_stopping or position.images_seen - last_save >= config.checkpoint_interval_images:
+                    save(_state(variant, optimizers, generator, position))
+                    last_save = position.images_seen
+                if is_stopping:
+                    return is_done
+        position.epoch = 0
+    return True
+
+
+class _Window:
+    """The losses since the last line of metrics, summed on the device."""
+
+    def __init__(self, stage: Stage, device: torch.device) -> None:
+        self.num_images = 0
+        self._sums = {phase.name: torch.zeros((), device=device) for phase in stage.phases}
+        self._counts = dict.fromkeys(self._sums, 0)
+        self._start_s = time.perf_counter()
+
+    def add(self, phase: Phase, loss: Tensor) -> None:
+        self._sums[phase.name] += loss
+        self._counts[phase.name] += 1
+
+    def close(self, position: Position) -> dict[str, float]:
+        """Mean losses and speed; refuses losses that are not finite."""
+        values = {f"{name}_loss": self._sums[name].item() / count for name, count in self._counts.items() if count}
+        for name, loss in values.items():
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"{name} is {loss} after {position.images_seen} images (epoch {position.epoch + 1}); "
+                    "try a smaller --training.optimizer.learning_rate"
+                )
+        return values | {"images_per_s": self.num_images / (time.perf_counter() - self._start_s)}
+
+
+def _order(num_images: int, seed: int, position: Position) -> Tensor:
+    """The order of an epoch's images [num_images]: a function of seed, stage and epoch alone."""
+    mixed = np.random.SeedSequence((seed, position.stage, position.epoch)).generate_state(1, np.uint64)[0]
+    return torch.randperm(num_images, generator=Generator().manual_seed(int(mixed)))
+
+
+def _update(phase: Phase, optimizer: Optimizer, inputs: Tensor, generator: Generator) -> Tensor:
+    """One step of a phase's optimiser; returns the loss before it."""
+    loss = phase.objective(inputs, generator)
+    loss.backward(inputs=optimizer.param_groups[0]["params"])
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def _state(
+    variant: Variant, optimizers: Mapping[str, Optimizer], generator: Generator, position: Position
+) -> dict[str, Any]:
+    """All that the run needs to go on; refuses weights that are not finite."""
+    weights = variant.state_dict()
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise DivergedError(
+                f"weights {name} are not finite after {position.images_seen} images; "
+                "try a smaller --training.optimizer.learning_rate"
+            )
+    return {
+        "weights": weights,
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        "generator": generator.get_state(),
+        "position": asdict(position),
+    }
+
+
+def _restore(
+    state: Mapping[str, Any], variant: Variant, optimizers: Mapping[str, Optimizer], generator: Generator
+) -> None:
+    """Takes over what `_state` gave."""
+    try:
+        variant.load_state_dict(state["weights"])
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        generator.set_state(state["generator"])
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"the checkpoint does not fit the configuration: {error}") from error

@@ -1,0 +1,55 @@
+"""The optimisers by their configured name."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from latentry_trainer.config import OptimizerConfig
+
+
+def make_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """The configured optimiser; one fused kernel a step where PyTorch has one."""
+    match config.name:
+        case "sgd":
+            return SGD(parameters, lr=config.learning_rate, fused=True)
+        case "adam":
+            return Adam(parameters, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+        case "rmsprop":
+            return KerasRMSprop(parameters, learning_rate=config.learning_rate, rho=config.rho)
+
+
+class KerasRMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012) as Keras does it, with ε = 1e-7 under the root; PyTorch's adds it outside.
+
+    Args:
+        parameters: What to move.
+        learning_rate: Step size.
+        rho: Decay of the squared gradients' average.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, learning_rate: float, rho: float) -> None:
+        super().__init__(parameters, {"lr": learning_rate, "rho": rho, "epsilon": 1e-7})
+
+    # v <- rho v + (1 - rho) g², w <- w - lr g / sqrt(v + epsilon)
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Moves the weights by their gradients."""
+        assert closure is None  # noqa: S101 (the loop computes gradients itself)
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            gradients = [weight.grad for weight in weights]
+            averages = [self._average(weight) for weight in weights]
+            torch._foreach_mul_(averages, group["rho"])
+            torch._foreach_addcmul_(averages, gradients, gradients, value=1 - group["rho"])
+            roots = torch._foreach_sqrt(torch._foreach_add(averages, group["epsilon"]))
+            torch._foreach_addcdiv_(weights, gradients, roots, value=-group["lr"])
+
+    def _average(self, weight: Tensor) -> Tensor:
+        """The squared gradients' moving average of a weight."""
+        state = self.state[weight]
+        if not state:
+            state["square_average"] = torch.zeros_like(weight)
+        average: Tensor = state["square_average"]
+        return average
