@@ -1,0 +1,318 @@
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from latentry_server.batching.batcher import Batcher, BatchingLimits, Ran
+from latentry_server.errors import (
+    DeadlineExceededError,
+    InvalidInputError,
+    ModelNotReadyError,
+    QueueFullError,
+    RuntimeFailedError,
+)
+from latentry_server.metrics import Metrics
+from latentry_server.sessions.devices import Device
+from latentry_server.sessions.onnx import OnnxSession
+from latentry_server.sessions.session import Session
+from latentry_server.spec import GraphRole, TensorSpec
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from tests.server.bundles import Autoencoder, ConditionalGan, images
+
+Tensors = Mapping[str, NDArray[Any]]
+CPU = Device("cpu")
+
+
+class GatedSession:
+    """Doubles its rows, fails on negative ones, and runs only while its gate is open."""
+
+    def __init__(self, device: Device = CPU) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.running = threading.Event()
+        self.runs: list[int] = []
+        self.device = device
+        self.inputs: tuple[TensorSpec, ...] = ()
+        self.outputs: tuple[TensorSpec, ...] = ()
+
+    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        rows = inputs["x"]
+        self.runs.append(len(rows))
+        self.running.set()
+        assert self.gate.wait(timeout=60)
+        if (rows < 0).any():
+            raise RuntimeError("negative\nrow")
+        return {"y": rows * 2}
+
+    def close(self) -> None:
+        pass
+
+
+def rows(*values: float) -> dict[str, NDArray[Any]]:
+    return {"x": np.array(values, dtype=np.float32)[:, None]}
+
+
+def values(ran: Ran) -> list[float]:
+    return [float(value) for value in ran.outputs["y"][:, 0]]
+
+
+def make_batcher(session: Session, registry: CollectorRegistry | None = None, **limits: float) -> Batcher:
+    return Batcher(
+        session,
+        model="m",
+        version=1,
+        role=GraphRole.ENCODER,
+        limits=BatchingLimits(**limits),  # type: ignore[arg-type]  # whole numbers where they must be
+        metrics=Metrics(registry or CollectorRegistry()),
+    )
+
+
+@pytest.fixture
+def session() -> Iterator[GatedSession]:
+    session = GatedSession()
+    yield session
+    session.gate.set()
+
+
+@pytest.fixture
+async def batcher(session: GatedSession) -> AsyncIterator[Batcher]:
+    batcher = make_batcher(session, max_batch_rows=4, max_queue_rows=8)
+    yield batcher
+    session.gate.set()
+    await batcher.close()
+
+
+async def occupy(session: GatedSession, batcher: Batcher) -> asyncio.Task[Ran]:
+    """Let one row run until the gate opens, so that what comes next waits in the queue."""
+    session.gate.clear()
+    session.running.clear()
+    task = asyncio.create_task(batcher.run(rows(100)))
+    await asyncio.to_thread(session.running.wait, 60)
+    return task
+
+
+async def queued(*requests: Any) -> list[asyncio.Task[Ran]]:  # noqa: ANN401 - coroutines
+    tasks = [asyncio.create_task(request) for request in requests]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_rows_that_wait_run_together_and_each_caller_gets_its_own(
+    session: GatedSession, batcher: Batcher
+) -> None:
+    first = await occupy(session, batcher)
+    waiting = await queued(*(batcher.run(rows(value)) for value in range(5)))
+    session.gate.set()
+    assert [values(ran) for ran in await asyncio.gather(first, *waiting)] == [[200], [0], [2], [4], [6], [8]]
+    assert session.runs == [1, 4, 1]
+
+
+async def test_merged_rows_equal_rows_run_alone() -> None:
+    bundle = Autoencoder(seed=1)
+    session = OnnxSession(bundle.onnx_files()["denoiser"], device=CPU, num_threads=1)
+    batcher = make_batcher(session, max_batch_rows=64)
+    inputs = images(100)
+    cuts = np.cumsum([1, 2, 7, 30])
+    parts = np.split(inputs, cuts)
+    answers = await asyncio.gather(*(batcher.run({"inputs": part}) for part in parts))
+    await batcher.close()
+    for answer, part in zip(answers, parts, strict=True):
+        alone = np.concatenate([session.run({"inputs": row[None]})["outputs"] for row in part])
+        np.testing.assert_allclose(answer.outputs["outputs"], alone, atol=1e-6)
+        np.testing.assert_allclose(answer.outputs["outputs"], bundle.reconstruct(part), atol=1e-6)
+
+
+async def test_a_large_request_is_split_and_put_together_in_order(session: GatedSession, batcher: Batcher) -> None:
+    ran = await batcher.run(rows(*range(7)))
+    assert values(ran) == [2 * value for value in range(7)]
+    assert session.runs == [4, 3]
+    assert ran.compute_s > 0
+    assert ran.queue_s >= 0
+
+
+async def test_rows_of_another_shape_run_apart(session: GatedSession, batcher: Batcher) -> None:
+    first = await occupy(session, batcher)
+    wide = {"x": np.ones((2, 3), dtype=np.float32)}
+    waiting = await queued(batcher.run(rows(1)), batcher.run(wide), batcher.run(rows(2)))
+    session.gate.set()
+    await asyncio.gather(first, *waiting)
+    assert session.runs == [1, 1, 2, 1]
+    np.testing.assert_array_equal((await waiting[1]).outputs["y"], np.full((2, 3), 2))
+
+
+async def test_a_cancelled_caller_is_not_run_and_disturbs_nobody(session: GatedSession, batcher: Batcher) -> None:
+    first = await occupy(session, batcher)
+    waiting = await queued(*(batcher.run(rows(value)) for value in range(4)))
+    waiting[1].cancel()
+    await asyncio.sleep(0)
+    session.gate.set()
+    assert [values(await task) for task in (first, waiting[0], waiting[2], waiting[3])] == [[200], [0], [4], [6]]
+    assert waiting[1].cancelled()
+    assert session.runs == [1, 3]
+
+
+async def test_a_caller_cancelled_while_its_batch_runs_disturbs_nobody(session: GatedSession, batcher: Batcher) -> None:
+    first = await occupy(session, batcher)
+    waiting = await queued(*(batcher.run(rows(value)) for value in range(4)))
+    session.running.clear()
+    session.gate.set()
+    await first
+    session.gate.clear()
+    await asyncio.to_thread(session.running.wait, 60)
+    waiting[0].cancel()
+    session.gate.set()
+    assert [values(await task) for task in waiting[1:]] == [[2], [4], [6]]
+    assert values(await batcher.run(rows(9))) == [18]
+
+
+async def test_a_cancelled_caller_makes_room_at_once(session: GatedSession, batcher: Batcher) -> None:
+    first = await occupy(session, batcher)
+    (large,) = await queued(batcher.run(rows(*range(8))))
+    with pytest.raises(QueueFullError):
+        await batcher.run(rows(1))
+    large.cancel()
+    await asyncio.sleep(0)
+    (later,) = await queued(batcher.run(rows(1)))
+    session.gate.set()
+    assert values(await first) == [200]
+    assert values(await later) == [2]
+
+
+@pytest.mark.parametrize("culprit", range(6))
+async def test_a_bad_request_fails_alone(culprit: int) -> None:
+    """A label out of range makes onnxruntime fail the whole run."""
+    bundle = ConditionalGan(seed=2)
+    session = OnnxSession(bundle.onnx_files()["decoder"], device=CPU, num_threads=1)
+    batcher = make_batcher(session)
+    codings = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    sent = np.where(np.arange(6) == culprit, 99, labels)
+    answers = await asyncio.gather(
+        *(batcher.run({"codings": codings[i : i + 1], "labels": sent[i : i + 1]}) for i in range(6)),
+        return_exceptions=True,
+    )
+    await batcher.close()
+    for i, answer in enumerate(answers):
+        if i == culprit:
+            assert isinstance(answer, RuntimeFailedError)
+            assert "\n" not in str(answer)
+        else:
+            assert isinstance(answer, Ran)
+            expected = bundle.decode(codings[i : i + 1], labels[i : i + 1])
+            np.testing.assert_allclose(answer.outputs["outputs"], expected, atol=1e-6)
+
+
+async def test_a_bad_part_fails_the_whole_request_and_leaves_nothing_behind(
+    session: GatedSession, batcher: Batcher
+) -> None:
+    with pytest.raises(RuntimeFailedError, match="m/1/encoder failed: negative row"):
+        await batcher.run(rows(-1, 1, 2, 3, 4, 5, 6))
+    assert values(await batcher.run(rows(1))) == [2]
+    assert session.runs[0] == 4
+
+
+async def test_rows_whose_deadline_passed_in_the_queue_never_run(session: GatedSession, batcher: Batcher) -> None:
+    first = await occupy(session, batcher)
+    past, future = time.monotonic() - 1, time.monotonic() + 60
+    waiting = await queued(batcher.run(rows(1), deadline_s=past), batcher.run(rows(2), deadline_s=future))
+    session.gate.set()
+    await first
+    with pytest.raises(DeadlineExceededError):
+        await waiting[0]
+    assert values(await waiting[1]) == [4]
+    assert session.runs == [1, 1]
+
+
+async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(session: GatedSession, batcher: Batcher) -> None:
+    await batcher.run(rows(1))
+    first = await occupy(session, batcher)
+    waiting = await queued(batcher.run(rows(*range(6))))
+    with pytest.raises(QueueFullError) as refused:
+        await batcher.run(rows(1, 2, 3))
+    assert refused.value.retry_after_s > 0
+    waiting += await queued(batcher.run(rows(1, 2)))
+    session.gate.set()
+    await asyncio.gather(first, *waiting)
+
+
+async def test_more_rows_than_the_queue_ever_takes_are_no_matter_of_trying_again(batcher: Batcher) -> None:
+    with pytest.raises(InvalidInputError, match="rows: expected at most 8, got 9"):
+        await batcher.run(rows(*range(9)))
+
+
+async def test_close_answers_what_waits_and_takes_no_more(session: GatedSession, batcher: Batcher) -> None:
+    first = await occupy(session, batcher)
+    waiting = await queued(*(batcher.run(rows(value)) for value in range(6)))
+    closing = asyncio.create_task(batcher.close())
+    await asyncio.sleep(0)
+    with pytest.raises(ModelNotReadyError):
+        await batcher.run(rows(1))
+    session.gate.set()
+    assert [values(await task) for task in (first, *waiting)] == [[200], [0], [2], [4], [6], [8], [10]]
+    await closing
+
+
+async def test_an_idle_session_waits_for_more_rows_where_a_delay_is_set(session: GatedSession) -> None:
+    batcher = make_batcher(session, max_batch_rows=2, max_queue_rows=8, max_delay_ms=60_000)
+    early = asyncio.create_task(batcher.run(rows(1)))
+    await asyncio.sleep(0.01)
+    late = asyncio.create_task(batcher.run(rows(2)))
+    assert [values(ran) for ran in await asyncio.gather(early, late)] == [[2], [4]]
+    assert session.runs == [2]
+    await batcher.close()
+
+
+async def test_closing_ends_the_delay(session: GatedSession) -> None:
+    batcher = make_batcher(session, max_delay_ms=60_000)
+    (waiting,) = await queued(batcher.run(rows(1)))
+    await asyncio.sleep(0.01)
+    await batcher.close()
+    assert values(await waiting) == [2]
+
+
+async def test_sizes_are_padded_to_buckets_on_cuda() -> None:
+    session = GatedSession(Device("cuda"))
+    batcher = make_batcher(session, max_batch_rows=8)
+    assert values(await batcher.run(rows(1, 2, 3))) == [2, 4, 6]
+    assert values(await batcher.run(rows(*range(9)))) == [2 * value for value in range(9)]
+    assert session.runs == [4, 8, 1]
+    await batcher.close()
+
+
+async def test_metrics_count_rows_and_refusals(session: GatedSession) -> None:
+    registry = CollectorRegistry()
+    batcher = make_batcher(session, registry, max_batch_rows=4, max_queue_rows=4)
+    first = await occupy(session, batcher)
+    graph = {"model": "m", "version": "1", "graph": "encoder"}
+    waiting = await queued(batcher.run(rows(1, 2)), batcher.run(rows(3), deadline_s=time.monotonic() - 1))
+    assert registry.get_sample_value("latentry_queue_rows", graph) == 3
+    for refused, error in ((rows(1, 2), QueueFullError), (rows(1, 2, 3, 4, 5), InvalidInputError)):
+        with pytest.raises(error):
+            await batcher.run(refused)
+    session.gate.set()
+    await asyncio.gather(first, *waiting, return_exceptions=True)
+    assert registry.get_sample_value("latentry_queue_rows", graph) == 0
+    assert registry.get_sample_value("latentry_batch_rows_sum", graph) == 3
+    assert registry.get_sample_value("latentry_compute_seconds_count", graph) == 2
+    assert registry.get_sample_value("latentry_queue_seconds_count", graph) == 2
+    for reason in ("queue_full", "too_large", "deadline"):
+        assert registry.get_sample_value("latentry_rejected_total", {**graph, "reason": reason}) == 1
+    await batcher.close()
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_batch_rows": 0}, "max_batch_rows: expected at least 1, got 0"),
+        ({"max_batch_rows": 8, "max_queue_rows": 4}, "max_queue_rows: expected at least max_batch_rows"),
+        ({"max_delay_ms": -1}, "max_delay_ms: expected at least 0, got -1"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused_by_name(limits: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BatchingLimits(**limits)
