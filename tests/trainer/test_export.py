@@ -6,11 +6,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor, nn
-
 from latentry_trainer.export.graphs import OPSET, ExportError, export_graph
 from latentry_trainer.export.parity import check_parity
 from latentry_trainer.variants.base import ExportGraph, GraphTensor
+from torch import Tensor, nn
 
 INPUTS = GraphTensor(name="inputs", shape=(1, 4, 4))
 CODINGS = GraphTensor(name="codings", shape=(3,))

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
 from latentry_trainer.export.repository import add_version, check_model_name
 
 # Publishes versions of three files until it is killed; the manifest holds their hashes.
@@ -75,13 +74,15 @@ def test_another_user_can_read_the_version_whatever_the_umask(tmp_path: Path) ->
         folder = add(tmp_path / "new" / "repository")
     finally:
         os.umask(umask)
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [*folder.iterdir(), folder, *list(folder.parents)[:2]]}
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode) for path in [*folder.iterdir(), folder, *list(folder.parents)[:2]]
+    }
     assert modes == {"decoder.onnx": 0o644, "manifest.json": 0o644, "1": 0o755, "model": 0o755, "repository": 0o755}
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../a", "Upper", "-a", "a" * 64, "a b", "a\n", "ü"])
 def test_names_that_are_no_model_names_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="model name .* expected 1 to 63"):
+    with pytest.raises(ValueError, match=r"model name .* expected 1 to 63"):
         add_version(tmp_path / "repository", name, {}, lambda _: b"")
     assert not (tmp_path / "repository").exists()
 
@@ -140,7 +141,7 @@ def test_old_leftovers_are_removed_and_fresh_ones_are_not(tmp_path: Path) -> Non
 
 
 def test_a_write_that_fails_half_way_leaves_the_repository_as_it_was(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: the write fails after its first bytes, as on a full disk."""
+    """A limit on the size of files stands for the full disk: it fails a write after its first bytes, too."""
     add(tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))

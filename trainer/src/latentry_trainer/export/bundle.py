@@ -64,7 +64,10 @@ def publish(
         return manifests.to_json(manifest)
 
     return add_version(
-        repository, model_name, {manifests.graph_file(graph): content for graph, content in files.items()}, manifest_file
+        repository,
+        model_name,
+        {manifests.graph_file(graph): content for graph, content in files.items()},
+        manifest_file,
     )
 
 

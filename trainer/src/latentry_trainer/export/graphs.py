@@ -34,7 +34,7 @@ def export_graph(graph: ExportGraph) -> bytes:
     """Returns the graph as a serialised ONNX model whose batch axis is dynamic.
 
     Raises:
-        ExportError: The module fixes the batch size, cannot be expressed in ONNX's own operators, or draws random numbers.
+        ExportError: The module fixes the batch size, is not made of ONNX's own operators, or draws random numbers.
     """
     rows = torch.export.Dim("N")
     # Two rows: the exporter takes sizes 0 and 1 for constants.
@@ -54,7 +54,7 @@ def export_graph(graph: ExportGraph) -> bytes:
             )
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"graph {graph.role}: {_root_cause(error)}") from error
-    assert program is not None
+    assert program is not None  # noqa: S101 (dynamo=True gives one)
     model = program.model_proto
     _clear_metadata(model)
     _check(graph, model)
@@ -81,9 +81,7 @@ def _check(graph: ExportGraph, model: onnx.ModelProto) -> None:
     random = {node.op_type for node in model.graph.node} & _RANDOM_OPERATORS
     if random:
         raise ExportError(f"graph {graph.role}: {sorted(random)} inside; noise has to be an input of the graph")
-    for tensor, value in zip(
-        graph.inputs + graph.outputs, [*model.graph.input, *model.graph.output], strict=True
-    ):
+    for tensor, value in zip(graph.inputs + graph.outputs, [*model.graph.input, *model.graph.output], strict=True):
         axes = value.type.tensor_type.shape.dim
         shape = tuple(axis.dim_value for axis in axes[1:])
         if not axes or not axes[0].dim_param or shape != tensor.shape or value.name != tensor.name:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from google.protobuf import json_format
-from google.protobuf.timestamp_pb2 import Timestamp
 from latentry.v1 import manifest_pb2, tensor_pb2
 
 from latentry_trainer.variants.base import ExportGraph, GraphTensor
@@ -49,7 +48,7 @@ def describe_provenance(
         wall_time_s=wall_time_s,
     )
     provenance.create_time.GetCurrentTime()
-    json_format.ParseDict(configuration, provenance.configuration)
+    json_format.ParseDict(dict(configuration), provenance.configuration)
     return provenance
 
 

@@ -20,7 +20,7 @@ Arrays = list[NDArray[np.generic]]
 def check_parity(graph: ExportGraph, onnx_model: bytes, *, num_labels: int = 0, seed: int = 0) -> None:
     """Compares the ONNX model on onnxruntime with the module on seeded random inputs at batch sizes 1, 2 and 7.
 
-    The reference is the module in float64 run row by row, so that a graph whose rows depend on their batch-mates fails too.
+    The reference is the module in float64 run row by row: a graph whose rows depend on their batch-mates fails too.
 
     Args:
         graph: The module with its inputs and outputs.

@@ -25,11 +25,13 @@ def check_model_name(name: str) -> str:
     return name
 
 
-def add_version(repository: Path, model_name: str, files: Mapping[str, bytes], manifest: Callable[[int], bytes]) -> Path:
+def add_version(
+    repository: Path, model_name: str, files: Mapping[str, bytes], manifest: Callable[[int], bytes]
+) -> Path:
     """Writes a new version `<repository>/<model_name>/<version>` and returns its folder.
 
-    Everything is written into a hidden folder beside the versions, forced to the disk and then renamed, which either happens
-    or does not. An existing version is never touched: of several publishers at once, each gets its own number.
+    Everything is written into a hidden folder beside the versions, forced to the disk and then renamed, which either
+    happens or does not. An existing version is never touched: of several publishers at once, each gets its own number.
 
     Args:
         repository: Made where it does not exist.
@@ -69,7 +71,9 @@ def add_version(repository: Path, model_name: str, files: Mapping[str, bytes], m
 
 
 def _next_version(model_folder: Path) -> int:
-    return 1 + max((int(path.name) for path in model_folder.iterdir() if re.fullmatch("[0-9]{1,9}", path.name)), default=0)
+    return 1 + max(
+        (int(path.name) for path in model_folder.iterdir() if re.fullmatch("[0-9]{1,9}", path.name)), default=0
+    )
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,0 +1,261 @@
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from latentry_trainer.report.curves import collect_curves, draw_curves
+from latentry_trainer.report.figures import describe
+from latentry_trainer.report.grids import tile, write_grid
+from latentry_trainer.report.pictures import NUM_COLUMNS, NUM_INPUTS, draw, write_pictures
+from latentry_trainer.report.report import write_report
+from latentry_trainer.report.tsne import embed, write_map
+from latentry_trainer.training.log import Metrics
+from latentry_trainer.variants.base import Variant
+from latentry_trainer.variants.denoising import DenoiseGaussian
+from latentry_trainer.variants.gan import GAN
+from latentry_trainer.variants.stacked import Stacked
+from latentry_trainer.variants.vae import VAE
+from PIL import Image
+
+SHAPE = (1, 8, 8)
+
+
+def images_of_levels(*levels: float) -> np.ndarray:
+    return np.stack([np.full((1, 3, 4), level, np.float32) for level in levels])
+
+
+# Grids
+
+
+def test_tiles_lie_row_by_row_with_white_gaps_and_rest() -> None:
+    canvas = tile(images_of_levels(0.0, 0.2, 0.4), num_columns=2)
+    assert canvas.shape == (3 + 2 + 3, 4 + 2 + 4, 1)
+    expected = np.full((8, 10), 255, np.uint8)
+    expected[:3, :4], expected[:3, 6:], expected[5:, :4] = 0, 51, 102
+    np.testing.assert_array_equal(canvas[..., 0], expected)
+
+
+def test_values_outside_the_range_are_clipped() -> None:
+    assert set(np.unique(tile(images_of_levels(-3.0, 7.0), num_columns=1))) == {0, 255}
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (1, 2, 4, 4), (0, 1, 4, 4)])
+def test_what_is_no_batch_of_images_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"got {list(shape)}")):
+        tile(np.zeros(shape), num_columns=2)
+
+
+@pytest.mark.parametrize(("num_channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_a_grid_is_a_png_of_enlarged_pixels(tmp_path: Path, num_channels: int, mode: str) -> None:
+    images = np.random.default_rng(0).random((6, num_channels, 28, 28))
+    write_grid(tmp_path / "grids" / "grid.png", images, num_columns=3)
+    with Image.open(tmp_path / "grids" / "grid.png") as picture:
+        pixels = np.asarray(picture)
+        assert (picture.mode, picture.size) == (mode, (2 * 88, 2 * 58))
+    np.testing.assert_array_equal(pixels[::2, ::2].reshape(58, 88, num_channels), tile(images, 3))
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(
+    ("variant", "num_images"),
+    [
+        (Stacked(Stacked.Config(), SHAPE), {"reconstructions": 2 * NUM_INPUTS}),
+        (DenoiseGaussian(DenoiseGaussian.Config(), SHAPE), {"denoising": 3 * NUM_INPUTS}),
+        (VAE(VAE.Config(), SHAPE), {"reconstructions": 2 * NUM_INPUTS, "samples": 60}),
+        (GAN(GAN.Config(), SHAPE), {"samples": 60}),
+    ],
+)
+def test_every_variant_has_its_pictures_the_same_for_a_seed(variant: Variant, num_images: dict[str, int]) -> None:
+    inputs = torch.rand(NUM_INPUTS, *SHAPE)
+    pictures = draw(variant, inputs, seed=1)
+    assert {name: len(images) for name, images in pictures.items()} == num_images
+    again = draw(variant, inputs, seed=1)
+    for name, images in pictures.items():
+        assert torch.equal(images, again[name])
+
+
+def test_originals_and_reconstructions_lie_in_rows_in_turn() -> None:
+    variant, inputs = Stacked(Stacked.Config(), SHAPE), torch.rand(NUM_INPUTS, *SHAPE)
+    images = draw(variant, inputs)["reconstructions"]
+    with torch.no_grad():
+        outputs = variant.reconstruct(inputs)
+    assert torch.equal(images[:NUM_COLUMNS], inputs[:NUM_COLUMNS])
+    assert torch.equal(images[NUM_COLUMNS : 2 * NUM_COLUMNS], outputs[:NUM_COLUMNS])
+    assert torch.equal(images[2 * NUM_COLUMNS : 3 * NUM_COLUMNS], inputs[NUM_COLUMNS:])
+
+
+# The map
+
+
+def test_the_map_keeps_neighbours_together() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    codings = generator.normal(size=(90, 5)) * 0.1 + np.eye(5)[labels] * 20
+    points = embed(codings.astype(np.float32), seed=0)
+    assert points.min() == 0
+    assert points.max() == 1
+    centres = np.stack([points[labels == label].mean(axis=0) for label in range(3)])
+    nearest = np.linalg.norm(points[:, None] - centres, axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, labels)
+
+
+@pytest.mark.parametrize("num_codings", [4, 2001])
+def test_too_few_or_too_many_codings_are_refused(num_codings: int) -> None:
+    with pytest.raises(ValueError, match=f"expected 5 to 2000 rows, got {num_codings}"):
+        embed(np.zeros((num_codings, 2)))
+
+
+@pytest.mark.parametrize("num_channels", [1, 3])
+def test_the_map_is_a_png(tmp_path: Path, num_channels: int) -> None:
+    generator = np.random.default_rng(0)
+    points, images = generator.random((20, 2)), generator.random((20, num_channels, 8, 8))
+    write_map(tmp_path / "plain.png", points)
+    write_map(
+        tmp_path / "full.png",
+        points,
+        labels=np.arange(20) % 10,
+        label_names=[f"class {i}" for i in range(10)],
+        images=images,
+    )
+    for name in ("plain.png", "full.png"):
+        with Image.open(tmp_path / name) as picture:
+            picture.verify()
+    assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "full.png").read_bytes()
+
+
+# Curves and figures
+
+
+def line(images_seen: int, split: Literal["train", "validation"], **values: float) -> Metrics:
+    return Metrics(images_seen=images_seen, stage="joint", epoch=1, split=split, values=values)
+
+
+def test_training_losses_share_a_panel_and_validation_figures_have_their_own() -> None:
+    lines = [
+        line(10, "train", critic_loss=0.7, generator_loss=0.8, images_per_s=9.0),
+        line(10, "validation", bce=0.5),
+        line(20, "train", critic_loss=0.6, generator_loss=0.9, images_per_s=9.0),
+    ]
+    panels = collect_curves(lines)
+    assert panels == {
+        "train loss": {"critic": [(10, 0.7), (20, 0.6)], "generator": [(10, 0.8), (20, 0.9)]},
+        "validation bce": {"bce": [(10, 0.5)]},
+    }
+    with Image.open(io.BytesIO(draw_curves(panels))) as picture:
+        picture.verify()
+
+
+def test_figures_know_which_way_is_better() -> None:
+    evaluation = {"validation": {"new": 1.0, "rounded_accuracy": 0.94, "bce": 0.28}, "test": {"bce": 0.29}}
+    figures = describe(evaluation, {"bce": 0.285, "rounded_accuracy": 0.936})
+    assert [figure.name for figure in figures] == ["bce", "rounded_accuracy", "new"]
+    assert [figure.target for figure in figures] == ["≤ 0.285", "≥ 0.936", ""]
+    assert [figure.reached for figure in figures] == [True, True, None]
+    missed = describe(evaluation, {"bce": 0.27, "rounded_accuracy": 0.95})
+    assert [figure.reached for figure in missed] == [False, False, None]
+
+
+def test_a_target_is_for_the_validation_split() -> None:
+    assert [figure.reached for figure in describe({"test": {"bce": 0.2}}, {"bce": 0.3})] == [None]
+
+
+# The report
+
+
+class Page(HTMLParser):
+    """What a browser would show and load."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+        self.tags: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "srcset", "data"):
+                self.sources.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A run of a VAE with everything that a report can show."""
+    configuration = {
+        "preset": "vae-quick",
+        "variant": "vae",
+        "model": {"codings_size": 10},
+        "training": {"sizes": [1, 2]},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(configuration))
+    (tmp_path / "evaluation.json").write_text(json.dumps({"validation": {"bce": 0.31415}, "test": {"bce": 0.2}}))
+    values = {"images_seen": 10, "stage": "joint", "epoch": 1, "split": "train", "values": {"autoencoder_loss": 0.5}}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(values) + "\n")
+    variant = VAE(VAE.Config(), SHAPE)
+    for images_seen in range(0, 10_000, 1_000):
+        write_pictures(tmp_path / "grids", variant, torch.rand(NUM_INPUTS, *SHAPE), images_seen=images_seen)
+    write_map(tmp_path / "tsne.png", np.random.default_rng(0).random((20, 2)))
+    return tmp_path
+
+
+def test_the_report_has_every_part(run_folder: Path) -> None:
+    path = write_report(run_folder, facts={"Device": "cpu"}, targets={"bce": 0.3})
+    assert path == run_folder / "report.html"
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.ids == ["figures", "reconstructions", "samples", "codings", "curves", "configuration"]
+    for text in (
+        "vae-quick",
+        "Device",
+        "cpu",
+        "bce",
+        "0.3141",
+        "0.2000",
+        "≤ 0.3",
+        "missed",
+        "9,000 training images",
+        "1,000 images",
+    ):
+        assert text in page.text
+    for text in ("model.codings_size", "10", "training.sizes", "[1, 2]"):
+        assert text in page.text
+
+
+def test_the_report_loads_nothing_and_its_pictures_are_whole(run_folder: Path) -> None:
+    html = write_report(run_folder, facts={}, targets={}).read_text(encoding="utf-8")
+    page = Page(html)
+    assert {source.split(",")[0] for source in page.sources} == {"data:image/png;base64"}
+    assert not page.tags & {"script", "link", "iframe", "object"}
+    assert "url(" not in html
+    assert "@import" not in html
+    assert html.count(">Earlier in the run<") == 2
+    assert len(page.sources) == 2 * 5 + 2  # of ten grids every second one, the last included; the map; the curves
+
+
+def test_text_from_outside_is_text(run_folder: Path) -> None:
+    configuration = {"preset": "<script>a</script>", "model": {"path": "<img src=x>"}}
+    (run_folder / "config.json").write_text(json.dumps(configuration))
+    html = write_report(run_folder, facts={"Data": "<b>&"}, targets={}).read_text(encoding="utf-8")
+    page = Page(html)
+    assert not page.tags & {"script", "b"}
+    assert "<img src=x>" in page.text
+    assert "<script>a</script>" in html.replace("&lt;", "<").replace("&gt;", ">")
+
+
+def test_a_run_without_pictures_has_a_report(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"preset": "gan"}')
+    page = Page(write_report(tmp_path, facts={}, targets={}).read_text(encoding="utf-8"))
+    assert page.ids == ["configuration"]

@@ -1,0 +1,113 @@
+"""One HTML file that shows a whole run, without any other file or the network."""
+
+import json
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from latentry_trainer.report.curves import collect_curves, draw_curves
+from latentry_trainer.report.figures import describe
+from latentry_trainer.training.log import METRICS_FILE, read_metrics
+
+_CAPTIONS = {
+    "reconstructions": "In turn a row of originals and a row of their reconstructions.",
+    "denoising": "In turn a row of originals, of corrupted and of denoised images.",
+    "samples": "New images, drawn from the same codings each time.",
+}
+_MAX_EARLIER = 6
+
+
+def write_report(run_folder: Path, *, facts: Mapping[str, str], targets: Mapping[str, float]) -> Path:
+    """Writes `report.html` into a run folder from what else is there, and returns its path.
+
+    Args:
+        run_folder: Holds config.json; shown where they exist: evaluation.json ({split: {name: value}}), metrics.jsonl,
+            grids/<picture>-<images seen>.png and tsne.png.
+        facts: What stands at the top, by name: data set, device, training time …
+        targets: What figures should reach, by the figure's name.
+    """
+    configuration = json.loads((run_folder / "config.json").read_text())
+    evaluation_file = run_folder / "evaluation.json"
+    evaluation = json.loads(evaluation_file.read_text()) if evaluation_file.exists() else {}
+    map_file = run_folder / "tsne.png"
+    environment = Environment(
+        loader=PackageLoader("latentry_trainer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("report.html.j2").render(
+        title=configuration["preset"],
+        facts=facts,
+        figures=describe(evaluation, targets),
+        splits=list(evaluation),
+        has_targets=bool(targets),
+        pictures=_pictures(run_folder / "grids"),
+        codings_map=_data_uri(map_file.read_bytes()) if map_file.exists() else None,
+        curves=_curves(run_folder),
+        options=list(_options(configuration)),
+    )
+    path = run_folder / "report.html"
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    images_seen: int
+    uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    name: str
+    caption: str
+    last: _Grid
+    earlier: list[_Grid]
+
+
+def _pictures(folder: Path) -> list[_Picture]:
+    paths: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.glob("*-*.png")):
+        paths[path.stem.rpartition("-")[0]].append(path)
+    pictures = []
+    for name, times in paths.items():
+        *earlier, last = (
+            _Grid(images_seen=_images_seen(path), uri=_data_uri(path.read_bytes())) for path in _some(times)
+        )
+        pictures.append(_Picture(name=name, caption=_CAPTIONS.get(name, ""), last=last, earlier=earlier))
+    return pictures
+
+
+def _some(paths: list[Path]) -> list[Path]:
+    """The last and a few evenly spaced ones before it: a long run's report stays small."""
+    step = max(1, -(-(len(paths) - 1) // _MAX_EARLIER))
+    return paths[::-1][::step][::-1]
+
+
+def _images_seen(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
+
+
+def _curves(run_folder: Path) -> str | None:
+    panels = collect_curves(read_metrics(run_folder)) if (run_folder / METRICS_FILE).exists() else {}
+    return _data_uri(draw_curves(panels)) if panels else None
+
+
+def _options(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Pairs of an option's dotted name and its value as JSON."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _options(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, json.dumps(value, ensure_ascii=False)
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(png).decode()}"
