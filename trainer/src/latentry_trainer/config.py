@@ -63,7 +63,7 @@ class TrainingConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA where PyTorch finds it, else the CPU."""
     num_cpu_threads: Count = 1
-    """Threads of a run on the CPU. Small dense networks are fastest on one, and a fixed number makes runs repeatable."""
+    """Threads of a run on the CPU. Small networks are fastest on one; a fixed number makes runs repeatable."""
     batch_size: Count = 32
     """Images a step."""
     num_epochs: Count = 10

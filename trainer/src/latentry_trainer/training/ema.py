@@ -10,4 +10,5 @@ from latentry_trainer.variants.base import Average
 def update_average(average: Average, num_images: int) -> None:
     """Moves an average towards its source after a step of `num_images` images."""
     weight = 1 - 0.5 ** (num_images / average.half_life_images)
-    torch._foreach_lerp_(list(average.target.parameters()), list(average.source.parameters()), weight)
+    for target, source in zip(average.target.parameters(), average.source.parameters(), strict=True):
+        target.lerp_(source, weight)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -25,7 +25,7 @@ class Metrics:
     """The stage's name."""
     epoch: int
     """Epoch within the stage, from 1."""
-    split: str
+    split: Literal["train", "validation"]
     """`train`: means over the images since the line before; `validation`: the whole split, after an epoch."""
     values: Mapping[str, float]
     """Figures by name. `train`: `<phase>_loss` and `images_per_s`."""

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from latentry_trainer.evaluation.evaluate import evaluate
 from latentry_trainer.training.ema import update_average
 from latentry_trainer.training.log import Metrics, RunLog
 from latentry_trainer.training.optimizers import make_optimizer
-from latentry_trainer.variants import Phase, Stage, Variant
+from latentry_trainer.variants import Stage, Variant
 
 
 class DivergedError(ArithmeticError):
@@ -48,6 +48,7 @@ def train(
     state: Mapping[str, Any] | None,  # what `save` was given, to go on from
     save: Callable[[Mapping[str, Any]], None],  # keeps a checkpoint: dictionaries and lists of tensors and JSON's types
     log: RunLog,
+    after_epoch: Callable[[int], None],  # given the images seen
     should_stop: Callable[[], bool],  # asked after each step
 ) -> bool:
     """Trains a variant in place. At the end, and when asked to stop, a checkpoint is saved.
@@ -71,9 +72,8 @@ def train(
     last_save = position.images_seen
     start_s = time.perf_counter() - position.wall_time_s
 
-    for position.stage in range(position.stage, len(stages)):
+    for stage in stages[position.stage :]:
         # Optimisers: one a phase, new in each stage.
-        stage = stages[position.stage]
         optimizers = {phase.name: make_optimizer(config.optimizer, phase.module.parameters()) for phase in stage.phases}
         if state:
             _restore(state, variant, optimizers, generator)
@@ -82,20 +82,16 @@ def train(
         while position.epoch < stage.num_epochs:
             # Epoch: every image once, in the epoch's own order.
             variant.train()
-            batches = _order(len(images), config.seed, position).to(device).split(config.batch_size)
+            batches = torch.split(_order(len(images), config.seed, position).to(device), config.batch_size)
             window = _Window(stage, device)
 
             for rows in batches[position.step :]:
                 # Step: each phase moves its own weights, then the averages follow.
                 inputs = images[rows].float().div_(255)
-                for phase in stage.phases:
-                    if position.step % phase.interval == 0:
-                        window.add(phase, _update(phase, optimizers[phase.name], inputs, generator))
-                for average in stage.averages:
-                    update_average(average, len(rows))
+                losses = _step(stage, optimizers, inputs, generator, position.step)
+                window.add(losses, len(rows))
                 position.step += 1
                 position.images_seen += len(rows)
-                window.num_images += len(rows)
 
                 is_epoch_done = position.step == len(batches)
                 is_stopping = should_stop()
@@ -103,15 +99,15 @@ def train(
                     continue
 
                 # Metrics: only here is the device waited for.
-                place = {"images_seen": position.images_seen, "stage": stage.name, "epoch": position.epoch + 1}
-                log.write(Metrics(**place, split="train", values=window.close(position)))
+                log.write(_metrics(stage, position, "train", window.close(position)))
                 window = _Window(stage, device)
 
                 # Validation: after each epoch.
                 if is_epoch_done:
                     figures = evaluate(variant, dataset, "validation", device)
-                    log.write(Metrics(**place, split="validation", values=figures))
+                    log.write(_metrics(stage, position, "validation", figures))
                     log.end_epoch(stage.name, position.epoch + 1, stage.num_epochs)
+                    after_epoch(position.images_seen)
                     position.epoch, position.step = position.epoch + 1, 0
 
                 # Checkpoint: at its interval, at the end, and before stopping.
@@ -122,7 +118,7 @@ def train(
                     last_save = position.images_seen
                 if is_stopping:
                     return is_done
-        position.epoch = 0
+        position.stage, position.epoch = position.stage + 1, 0
     return True
 
 
@@ -135,9 +131,11 @@ class _Window:
         self._counts = dict.fromkeys(self._sums, 0)
         self._start_s = time.perf_counter()
 
-    def add(self, phase: Phase, loss: Tensor) -> None:
-        self._sums[phase.name] += loss
-        self._counts[phase.name] += 1
+    def add(self, losses: Mapping[str, Tensor], num_images: int) -> None:
+        self.num_images += num_images
+        for name, loss in losses.items():
+            self._sums[name] += loss
+            self._counts[name] += 1
 
     def close(self, position: Position) -> dict[str, float]:
         """Mean losses and speed; refuses losses that are not finite."""
@@ -157,13 +155,30 @@ def _order(num_images: int, seed: int, position: Position) -> Tensor:
     return torch.randperm(num_images, generator=Generator().manual_seed(int(mixed)))
 
 
-def _update(phase: Phase, optimizer: Optimizer, inputs: Tensor, generator: Generator) -> Tensor:
-    """One step of a phase's optimiser; returns the loss before it."""
-    loss = phase.objective(inputs, generator)
-    loss.backward(inputs=optimizer.param_groups[0]["params"])
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.detach()
+def _step(
+    stage: Stage, optimizers: Mapping[str, Optimizer], inputs: Tensor, generator: Generator, step: int
+) -> dict[str, Tensor]:
+    """Runs the phases that are due on a batch [N, *input], then the averages; returns the phases' losses."""
+    losses = {}
+    for phase in stage.phases:
+        if step % phase.interval == 0:
+            optimizer = optimizers[phase.name]
+            loss = phase.objective(inputs, generator)
+            torch.autograd.backward(loss, inputs=optimizer.param_groups[0]["params"])  # this phase's weights only
+            optimizer.step()
+            optimizer.zero_grad()
+            losses[phase.name] = loss.detach()
+    for average in stage.averages:
+        update_average(average, len(inputs))
+    return losses
+
+
+def _metrics(
+    stage: Stage, position: Position, split: Literal["train", "validation"], values: Mapping[str, float]
+) -> Metrics:
+    return Metrics(
+        images_seen=position.images_seen, stage=stage.name, epoch=position.epoch + 1, split=split, values=values
+    )
 
 
 def _state(

@@ -1,0 +1,161 @@
+"""The command `latentry-train`."""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from latentry_trainer.config import RunConfig, override, to_json
+from latentry_trainer.data import Dataset, load_dataset
+from latentry_trainer.export.graphs import ExportError
+from latentry_trainer.export.repository import check_model_name
+from latentry_trainer.presets import PRESETS
+from latentry_trainer.run import Evaluation, evaluate_run, export_run, finish, start, train_run
+from latentry_trainer.training.loop import DivergedError
+from latentry_trainer.training.trained import read_config
+
+_OK, _FAILED, _USAGE, _STOPPED = 0, 1, 2, 130  # exit statuses
+
+app = App(
+    name="latentry-train",
+    help="Train autoencoders and GANs, and publish them as bundles of ONNX graphs.",
+    result_action="return_value",
+)
+_console = Console()
+
+Repository = Annotated[Path, Parameter(help="Folder of bundles that the model is published into.")]
+ModelName = Annotated[str | None, Parameter(help="The model's name in the repository; default: the preset's.")]
+RunFolder = Annotated[Path, Parameter(help="A run's folder, such as runs/stacked-001.")]
+
+
+@app.command(name="list")
+def list_presets() -> int:
+    """Lists the presets, what their figures must reach on Fashion-MNIST's validation images, and their time."""
+    table = Table("preset", "epochs", "must reach", "time, one core", box=None)
+    for name, preset in PRESETS.items():
+        targets = "\n".join(f"{metric} {target:g}" for metric, target in preset.targets.items())
+        table.add_row(name, str(preset.config.training.num_epochs), targets, f"{preset.training_time_s} s")
+    _console.print(table)
+    return _OK
+
+
+@app.command
+def run(
+    preset: str,
+    *options: Annotated[
+        str, Parameter(allow_leading_hyphen=True, help="--section.option value, as in --dry-run's list.")
+    ],
+    dry_run: Annotated[bool, Parameter(help="Print the resolved configuration and make nothing.", negative=())] = False,
+    runs: Annotated[Path, Parameter(help="Folder of run folders.")] = Path("runs"),
+    repository: Repository = Path("models"),
+    name: ModelName = None,
+) -> int:
+    """Trains a preset, evaluates it, publishes its bundle, and writes its report.
+
+    Options by dotted name change the preset: latentry-train run vae --training.batch_size 64 --model.codings_size 16
+    """
+    config = override(_preset(preset), dict(_pairs(options)))
+    model_name = check_model_name(name or preset)
+    if dry_run:
+        print(to_json(config), end="")
+        return _OK
+    dataset = load_dataset(config.data)
+    return _train_and_finish(start(config, runs), dataset, repository, model_name)
+
+
+@app.command
+def resume(run_folder: RunFolder, *, repository: Repository = Path("models"), name: ModelName = None) -> int:
+    """Goes on with a run that was stopped or killed, to the same end as if it never had been."""
+    config = read_config(run_folder)
+    model_name = check_model_name(name or config.preset)
+    return _train_and_finish(run_folder, load_dataset(config.data), repository, model_name)
+
+
+@app.command
+def export(run_folder: RunFolder, *, repository: Repository = Path("models"), name: ModelName = None) -> int:
+    """Publishes a run's model, as its last checkpoint has it, as the model's next version."""
+    bundle = export_run(run_folder, repository, check_model_name(name or read_config(run_folder).preset))
+    _say("bundle", bundle)
+    return _OK
+
+
+@app.command(name="evaluate")
+def evaluate_command(run_folder: RunFolder) -> int:
+    """Measures a run's model, as its last checkpoint has it, on validation and test images."""
+    _print_evaluation(evaluate_run(run_folder, load_dataset(read_config(run_folder).data)))
+    return _OK
+
+
+def main() -> None:
+    """Runs the command and exits with its status: 0 fine, 1 failed, 2 wrong use, 130 stopped by a signal."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    sys.exit(_status(sys.argv[1:]))
+
+
+def _status(arguments: Sequence[str]) -> int:
+    """Runs the command; errors that have a cause outside the program become one line."""
+    try:
+        status: int = app(arguments, exit_on_error=False, print_error=False) or _OK
+    except (CycloptsError, ValueError) as error:
+        return _fail(error, _USAGE)
+    except (DivergedError, ExportError, OSError) as error:
+        return _fail(error, _FAILED)
+    return status
+
+
+def _fail(error: Exception, status: int) -> int:
+    print(f"latentry-train: error: {error}", file=sys.stderr)
+    return status
+
+
+def _preset(name: str) -> RunConfig:
+    """A preset's configuration."""
+    if name not in PRESETS:
+        close = ", ".join(get_close_matches(name, PRESETS, n=3)) or ", ".join(PRESETS)
+        raise ValueError(f"unknown preset {name}; did you mean {close}?")
+    return PRESETS[name].config
+
+
+def _pairs(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """`--name value`, `--name=value` and `--name`, which means true -> names and values."""
+    rest = list(tokens)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--"):
+            raise ValueError(f"unexpected argument {token}; options are given as --section.option value")
+        name, has_value, value = token.removeprefix("--").partition("=")
+        if not has_value:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        yield name, value
+
+
+def _train_and_finish(run_folder: Path, dataset: Dataset, repository: Path, model_name: str) -> int:
+    """What `run` and `resume` share."""
+    _say("run", run_folder)
+    if not train_run(run_folder, dataset, _console):
+        _console.print(f"stopped; go on with: latentry-train resume {run_folder}", highlight=False, soft_wrap=True)
+        return _STOPPED
+    finished = finish(run_folder, dataset, repository, model_name)
+    _print_evaluation(finished.evaluation)
+    _say("bundle", finished.bundle)
+    _say("report", finished.report)
+    return _OK
+
+
+def _print_evaluation(evaluation: Evaluation) -> None:
+    """A table of figures, a column a split."""
+    table = Table("figure", *evaluation)
+    for name in next(iter(evaluation.values())):
+        table.add_row(name, *(f"{figures[name]:.4f}" for figures in evaluation.values()))
+    _console.print(table)
+
+
+def _say(what: str, path: Path) -> None:
+    """A line that says where something is."""
+    _console.print(f"{what:<8}{path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,208 @@
+"""One run, from its configuration to a published bundle: the run folder's layout, and the order of things.
+
+A run folder holds config.json, checkpoint.safetensors, metrics.jsonl, tensorboard/, grids/*.png, tsne.png,
+evaluation.json and report.html.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from latentry_trainer.config import RunConfig, to_dict, to_json
+from latentry_trainer.data import Dataset
+from latentry_trainer.evaluation import evaluate
+from latentry_trainer.export.bundle import publish
+from latentry_trainer.export.manifest import describe_provenance
+from latentry_trainer.presets import PRESETS
+from latentry_trainer.report.pictures import NUM_INPUTS, write_pictures
+from latentry_trainer.report.report import write_report
+from latentry_trainer.report.tsne import embed, write_map
+from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, save_checkpoint
+from latentry_trainer.training.device import describe_device, resolve_device
+from latentry_trainer.training.log import RunLog
+from latentry_trainer.training.loop import train
+from latentry_trainer.training.stopping import stop_on_signals
+from latentry_trainer.training.trained import (
+    CONFIG_FILE,
+    Facts,
+    facts_of,
+    load_trained,
+    read_config,
+    read_state,
+    with_facts,
+)
+from latentry_trainer.variants import Autoencoder, Variant, build_variant
+
+EVALUATION_FILE = "evaluation.json"
+GRIDS_FOLDER = "grids"
+MAP_FILE = "tsne.png"
+
+_NUM_MAPPED = 1_500  # codings on the map: about three seconds
+
+Evaluation = Mapping[str, Mapping[str, float]]
+"""Figures: {split: {name: value}}."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """Where everything of a finished run is."""
+
+    run_folder: Path
+    """The run's folder."""
+    bundle: Path
+    """The published version's folder."""
+    report: Path
+    """The HTML file."""
+    evaluation: Evaluation
+    """The figures."""
+
+
+def start(config: RunConfig, runs: Path) -> Path:
+    """Makes a run's folder, `<runs>/<preset>-<number>`, with its configuration.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    number = 1
+    while True:
+        run_folder = runs / f"{config.preset}-{number:03d}"
+        try:
+            run_folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            (run_folder / CONFIG_FILE).write_text(to_json(config))
+            return run_folder
+
+
+def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
+    """Trains a run from its last checkpoint, or from the beginning.
+
+    Returns:
+        Whether it is done; False where a signal stopped it.
+
+    Raises:
+        ValueError: The checkpoint is damaged, or was made with other data or on another device.
+        DivergedError: A loss or a weight is no longer finite.
+        OSError: The run's folder cannot be written.
+    """
+    config = read_config(run_folder)
+    device = resolve_device(config.training.device)
+    torch.set_num_threads(config.training.num_cpu_threads)
+    facts = Facts.of(dataset, describe_device(device))
+    state = read_state(run_folder)
+    if state and facts != facts_of(state):
+        raise ValueError(f"{run_folder} was begun with {facts_of(state)}, but now there is {facts}")
+    variant = build_variant(config, dataset.input_shape).to(device)
+    inputs = _floats(dataset.images_of("validation")[:NUM_INPUTS], device)
+    images_seen = state["position"]["images_seen"] if state else 0
+    num_epochs = sum(stage.num_epochs for stage in variant.stages(config.training))
+    num_images = len(dataset.images_of("train")) * num_epochs
+    with stop_on_signals() as should_stop, RunLog(run_folder, console, config.preset, num_images, images_seen) as log:
+        return train(
+            variant,
+            dataset,
+            config.training,
+            state=state,
+            save=lambda state: save_checkpoint(run_folder / CHECKPOINT_FILE, with_facts(state, facts)),
+            log=log,
+            after_epoch=lambda images_seen: write_pictures(
+                run_folder / GRIDS_FOLDER, variant, inputs, images_seen=images_seen
+            ),
+            should_stop=should_stop,
+        )
+
+
+def finish(run_folder: Path, dataset: Dataset, repository: Path, model_name: str) -> Finished:
+    """Evaluates a trained run, publishes its bundle, and writes its report."""
+    evaluation = evaluate_run(run_folder, dataset)
+    bundle = export_run(run_folder, repository, model_name)
+    trained = load_trained(run_folder)
+    _write_map(run_folder / MAP_FILE, trained.variant, dataset)
+    preset = PRESETS.get(trained.config.preset)
+    report = write_report(
+        run_folder,
+        facts={
+            "data set": trained.facts.dataset,
+            "images seen": f"{trained.position.images_seen:,}".replace(",", " "),
+            "training time": f"{trained.position.wall_time_s:.0f} s",
+            "device": trained.facts.device,
+            "bundle": str(bundle),
+        },
+        targets=preset.targets if preset and preset.config == trained.config else {},
+    )
+    return Finished(run_folder=run_folder, bundle=bundle, report=report, evaluation=evaluation)
+
+
+def evaluate_run(run_folder: Path, dataset: Dataset) -> Evaluation:
+    """Measures a trained run on validation and test images, and keeps the figures in its folder.
+
+    Raises:
+        ValueError: The run has no good checkpoint, or was trained on other data.
+    """
+    trained = load_trained(run_folder)
+    if dataset.sha256 != trained.facts.dataset_sha256:
+        raise ValueError(f"{run_folder} was trained on other images than those of {dataset.name}")
+    device = resolve_device(trained.config.training.device)
+    variant = trained.variant.to(device)
+    evaluation = {split: evaluate(variant, dataset, split, device) for split in ("validation", "test")}
+    (run_folder / EVALUATION_FILE).write_text(json.dumps(evaluation, indent=2) + "\n")
+    return evaluation
+
+
+def export_run(run_folder: Path, repository: Path, model_name: str) -> Path:
+    """Publishes a trained run's model as its next version, and returns that version's folder.
+
+    Raises:
+        ValueError: The run has no good checkpoint, or the model's name is not one.
+        ExportError: The graphs do not compute what the model does; nothing is published.
+        OSError: The repository cannot be written.
+    """
+    trained = load_trained(run_folder)
+    config, facts, position = trained.config, trained.facts, trained.position
+    evaluation_file = run_folder / EVALUATION_FILE
+    metrics: dict[str, Any] = json.loads(evaluation_file.read_text()) if evaluation_file.is_file() else {}
+    return publish(
+        trained.variant,
+        repository=repository,
+        model_name=model_name,
+        variant_name=config.variant,
+        preset=config.preset,
+        metrics=metrics,
+        label_names=facts.label_names,
+        provenance=describe_provenance(
+            dataset=facts.dataset,
+            dataset_sha256=facts.dataset_sha256,
+            seed=config.training.seed,
+            images_seen=position.images_seen,
+            device=facts.device,
+            wall_time_s=position.wall_time_s,
+            configuration=to_dict(config),
+        ),
+    )
+
+
+@torch.no_grad()
+def _write_map(path: Path, variant: Variant, dataset: Dataset) -> None:
+    """Draws the codings of test images, where the variant encodes."""
+    if isinstance(variant, Autoencoder):
+        inputs = _floats(dataset.images_of("test")[:_NUM_MAPPED], torch.device("cpu"))
+        labels = dataset.labels_of("test")
+        write_map(
+            path,
+            embed(variant.encode(inputs).flatten(1).numpy()),
+            labels=None if labels is None else labels[:_NUM_MAPPED].numpy(),
+            label_names=dataset.label_names,
+            images=inputs.numpy(),
+        )
+
+
+def _floats(images: Tensor, device: torch.device) -> Tensor:
+    """Images uint8 -> float32 in [0, 1], on the device."""
+    return images.to(device).float().div_(255)
