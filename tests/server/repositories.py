@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from latentry_server.batching.batcher import BatchingLimits
+from latentry_server.batching.limits import BatchingLimits
 from latentry_server.metrics import Metrics
 from latentry_server.repository.models import ModelRepository
 from latentry_server.sessions.devices import Device

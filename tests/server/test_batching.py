@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from latentry_server.batching.batcher import Batcher, BatchingLimits, Ran
+from latentry_server.batching.batcher import Batcher, Ran
+from latentry_server.batching.limits import BatchingLimits
 from latentry_server.errors import (
     DeadlineExceededError,
     InvalidInputError,

@@ -11,6 +11,7 @@
   - ShuttingDownError
   - DeadlineExceededError
   - RuntimeFailedError
+  - UnauthenticatedError
 """
 
 
@@ -88,3 +89,15 @@ class DeadlineExceededError(LatentryError):
 
 class RuntimeFailedError(LatentryError):
     """The runtime failed on this request's rows."""
+
+
+class UnauthenticatedError(LatentryError):
+    """The call's credentials are missing or wrong."""
+
+    def __init__(self) -> None:
+        super().__init__("expected the metadata `authorization: Bearer <token>` with the server's token")
+
+
+def one_line(error: BaseException) -> str:
+    """Say what any exception says in one line of bounded length: others' texts can be long, and have many lines."""
+    return " ".join(str(error).split())[:1000] or type(error).__name__

@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
 from latentry_server.batching import merge
+from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.queue import Entry, Ran, RowQueue
 from latentry_server.errors import (
     DeadlineExceededError,
@@ -19,6 +19,7 @@ from latentry_server.errors import (
     ModelNotReadyError,
     QueueFullError,
     RuntimeFailedError,
+    one_line,
 )
 from latentry_server.metrics import Metrics
 from latentry_server.sessions.session import Session
@@ -32,25 +33,6 @@ logger = logging.getLogger(__name__)
 _FIRST_RETRY_S = 0.1
 # Weight of the newest run in the moving average of the throughput.
 _THROUGHPUT_WEIGHT = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchingLimits:
-    """Rows of one run, rows that may wait, and how long an idle session waits for more rows than it has."""
-
-    max_batch_rows: int = 256
-    max_queue_rows: int = 16384
-    max_delay_ms: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.max_batch_rows < 1:
-            raise ValueError(f"max_batch_rows: expected at least 1, got {self.max_batch_rows}")
-        if self.max_queue_rows < self.max_batch_rows:
-            raise ValueError(
-                f"max_queue_rows: expected at least max_batch_rows ({self.max_batch_rows}), got {self.max_queue_rows}"
-            )
-        if self.max_delay_ms < 0:
-            raise ValueError(f"max_delay_ms: expected at least 0, got {self.max_delay_ms}")
 
 
 class Batcher:
@@ -195,7 +177,7 @@ class Batcher:
                 entry.answer.set_result(Ran(own, started_s - entry.enqueued_s, compute_s))
 
     def _fail(self, entry: Entry, error: Exception) -> None:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         logger.warning("%s failed on a request of %d rows: %s", self._name, entry.rows, reason)
         if not entry.answer.done():
             entry.answer.set_exception(RuntimeFailedError(f"{self._name} failed: {reason}"))

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from latentry.v1 import manifest_pb2
 
-from latentry_server.batching.batcher import BatchingLimits
+from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.merge import bucket_sizes
-from latentry_server.errors import BundleInvalidError
+from latentry_server.errors import BundleInvalidError, one_line
 from latentry_server.metrics import Metrics
 from latentry_server.repository.bundle import read_bundle
 from latentry_server.repository.loaded_model import LoadedModel
@@ -46,7 +46,7 @@ class Loader:
         try:
             session = self.open_session(content)
         except Exception as error:
-            raise BundleInvalidError(f"{graph.path.name}: the runtime refused it: {_one_line(error)}") from error
+            raise BundleInvalidError(f"{graph.path.name}: the runtime refused it: {one_line(error)}") from error
         _check_inputs(graph, session)
         on_cuda = session.device.kind == "cuda"
         max_rows = self.limits.max_batch_rows
@@ -83,7 +83,7 @@ def _warm_up(graph: GraphSpec, session: Session, rows: int) -> None:
     try:
         outputs = session.run(inputs)
     except Exception as error:
-        raise BundleInvalidError(f"{graph.path.name}: failed on {rows} rows of zeros: {_one_line(error)}") from error
+        raise BundleInvalidError(f"{graph.path.name}: failed on {rows} rows of zeros: {one_line(error)}") from error
     expected = {tensor.name: (tensor.dtype, (rows, *tensor.shape[1:])) for tensor in graph.outputs}
     got = {name: (array.dtype, array.shape) for name, array in outputs.items()}
     if got != expected:
@@ -99,7 +99,3 @@ def _describe(tensors: dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]) 
 
 def _names(tensors: tuple[TensorSpec, ...]) -> str:
     return ", ".join(tensor.name for tensor in tensors)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

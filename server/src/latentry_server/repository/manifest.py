@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf import json_format
 from latentry.v1 import manifest_pb2, tensor_pb2
 
-from latentry_server.errors import BundleInvalidError
+from latentry_server.errors import BundleInvalidError, one_line
 from latentry_server.repository.signatures import check_tensors, count_noise_maps, signature
 from latentry_server.spec import Capability, GraphRole, GraphSpec, ModelSpec, StyleSpec, TensorSpec
 
@@ -47,7 +47,7 @@ def parse_manifest(content: bytes) -> manifest_pb2.Manifest:
     try:
         return json_format.Parse(content.decode("utf-8"), manifest_pb2.Manifest())
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleInvalidError(f"manifest.json: {' '.join(str(error).split())}") from error
+        raise BundleInvalidError(f"manifest.json: {one_line(error)}") from error
 
 
 def model_spec(manifest: manifest_pb2.Manifest, folder: Path) -> ModelSpec:
@@ -57,7 +57,9 @@ def model_spec(manifest: manifest_pb2.Manifest, folder: Path) -> ModelSpec:
         BundleInvalidError: the first thing that is wrong, in one line.
     """
     model, version = folder.parent.name, folder.name
-    _expect("name", _NAME.fullmatch(manifest.name), "1 to 63 of a-z 0-9 . _ -, a letter or digit first", manifest.name)
+    _expect(
+        "name", _NAME.fullmatch(manifest.name), "1 to 63 of a-z 0-9 . _ -, a letter or digit first", repr(manifest.name)
+    )
     _expect("name", manifest.name == model, f"the folder's, {model!r}", repr(manifest.name))
     _expect("version", str(manifest.version) == version, f"the folder's, {version}", manifest.version)
     _check_row_shape("input_shape", manifest.input_shape)

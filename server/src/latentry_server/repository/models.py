@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from latentry_server.batching.batcher import BatchingLimits, Ran
+from latentry_server.batching.limits import BatchingLimits
 from latentry_server.errors import ModelNotFoundError, VersionNotFoundError
 from latentry_server.metrics import Metrics
 from latentry_server.repository.listing import list_versions
@@ -15,7 +15,7 @@ from latentry_server.repository.loading import Loader
 from latentry_server.repository.version import ModelState, ModelStatus, ModelVersion, Wish
 from latentry_server.sessions.session import Session
 
-__all__ = ["BatchingLimits", "LoadedModel", "ModelRepository", "ModelState", "ModelStatus", "Ran"]
+__all__ = ["LoadedModel", "ModelRepository", "ModelState", "ModelStatus"]
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from latentry.v1 import manifest_pb2
 
-from latentry_server.errors import BundleInvalidError, ModelNotReadyError
+from latentry_server.errors import BundleInvalidError, ModelNotReadyError, one_line
 from latentry_server.repository.bundle import read_manifest
 from latentry_server.repository.loaded_model import LoadedModel
 from latentry_server.repository.loading import Loader
@@ -122,13 +122,13 @@ class ModelVersion:
                 self._manifest = await asyncio.to_thread(read_manifest, self._folder)
                 self._model = await asyncio.to_thread(self._loader.load, self._folder, self._manifest)
             except BundleInvalidError as error:
-                self._refuse(str(error))
+                self._refuse(one_line(error))
             except Exception as error:
-                logger.exception("loading %s/%d", self.name, self.number)
+                logger.exception("loading %r version %d", self.name, self.number)
                 self._refuse(f"loading failed: {type(error).__name__}")
             else:
                 self._failed_on = None
-                logger.info("loaded %s/%d", self.name, self.number)
+                logger.info("loaded %r version %d", self.name, self.number)
                 self._loader.metrics.model_loads.labels(model=self.name, result="success").inc()
                 self._set_state(ModelState.READY)
 
@@ -141,7 +141,7 @@ class ModelVersion:
             await self._unused.wait()
             await self._model.close()
             self._model = None
-            logger.info("unloaded %s/%d", self.name, self.number)
+            logger.info("unloaded %r version %d", self.name, self.number)
             self._set_state(ModelState.UNLOADED)
 
     async def is_worth_loading(self) -> bool:
@@ -152,7 +152,7 @@ class ModelVersion:
 
     def _refuse(self, error: str) -> None:
         self._error = error
-        logger.error("refused %s/%d: %s", self.name, self.number, error)
+        logger.error("refused %r version %d: %s", self.name, self.number, error)
         self._loader.metrics.model_loads.labels(model=self.name, result="failure").inc()
         self._set_state(ModelState.FAILED)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import onnxruntime
 
+from latentry_server.errors import one_line
+
 logger = logging.getLogger(__name__)
 
 _CUDA = "CUDAExecutionProvider"
@@ -72,7 +74,7 @@ def _cuda_obstacle(device: Device) -> str | None:
     try:
         session = onnxruntime.InferenceSession(PROBE, providers=providers(device))
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base; each means that CUDA does not work
-        return f"onnxruntime could not use {device}: {' '.join(str(error).split())}"
+        return f"onnxruntime could not use {device}: {one_line(error)}"
     if not has_device(session, device):
         return f"onnxruntime could not use {device}; see its log above: driver, CUDA and cuDNN must fit it"
     return None
