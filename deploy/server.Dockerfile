@@ -29,6 +29,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     LATENTRY_REPOSITORY=/models
 USER 10001:10001
 VOLUME ["/models"]
-EXPOSE 50051 9091
+EXPOSE 50051 8002
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["latentry-server", "health"]
 ENTRYPOINT ["latentry-server"]
