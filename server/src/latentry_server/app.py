@@ -1,0 +1,195 @@
+"""The server: wires the layers, starts, drains, stops."""
+
+import asyncio
+import functools
+import logging
+import signal
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+from latentry.v1 import inference_service_pb2, model_service_pb2
+from latentry.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from latentry.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+
+from latentry_server.batching.batcher import BatchingLimits
+from latentry_server.metrics import Metrics
+from latentry_server.operations.call import Limits
+from latentry_server.repository.models import ModelRepository, ModelState
+from latentry_server.sessions.devices import Device, resolve_device
+from latentry_server.sessions.onnx import OnnxSession
+from latentry_server.sessions.threads import available_cpus
+from latentry_server.settings import Settings
+from latentry_server.transport.drain import Drain
+from latentry_server.transport.health import Health
+from latentry_server.transport.inference_service import InferenceService
+from latentry_server.transport.interceptor import CallInterceptor
+from latentry_server.transport.model_service import ModelService
+
+logger = logging.getLogger(__name__)
+
+# What is left once every call is answered: health watchers that are told, reflection, idle connections.
+_CLOSE_TIMEOUT_S = 1.0
+
+
+class StartError(Exception):
+    """The server cannot start; the text says in one line why."""
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; StartError where the server cannot start."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    server = Server(settings)
+    await server.start()
+    await stop.wait()
+    await server.stop()
+
+
+class Server:
+    """One server in this process; made, started and stopped on its event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Wire the layers; StartError where the device or a file of the settings is not there."""
+        self._settings = settings
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._metrics = Metrics(self._registry)
+        self._metrics_server: _MetricsServer | None = None
+        self._device = _resolve_device(settings.device)
+        self._repository = ModelRepository(
+            settings.repository,
+            open_session=functools.partial(
+                OnnxSession, device=self._device, num_threads=settings.threads or available_cpus()
+            ),
+            limits=BatchingLimits(
+                max_batch_rows=settings.max_batch_rows,
+                max_queue_rows=settings.max_queue_rows,
+                max_delay_ms=settings.max_delay_ms,
+            ),
+            metrics=self._metrics,
+            poll_interval_s=settings.poll_interval_s or None,
+        )
+        self._drain = Drain()
+        self._health = Health(self._repository, self._drain)
+        self._grpc = self._make_grpc_server()
+        self.port = 0
+        """The port that the server listens on, once started."""
+
+    async def start(self) -> None:
+        """Take the ports, load the models, then take calls; StartError where one of these cannot be."""
+        settings = self._settings
+        self.port = _listen(self._grpc, settings)
+        if settings.metrics_port:
+            self._metrics_server = _MetricsServer(settings.host, settings.metrics_port, self._registry)
+        try:
+            await self._repository.start()
+        except ValueError as error:
+            raise StartError(str(error)) from error
+        await self._grpc.start()
+        ready = [status for status in self._repository.statuses() if status.state is ModelState.READY]
+        models = ", ".join(f"{status.name}/{status.version}" for status in ready)
+        logger.info("models on %s: %s", self._device, models or f"none in {settings.repository} yet")
+        logger.info("latentry-server listening on %s:%d", settings.host, self.port)
+
+    async def stop(self) -> None:
+        """Refuse new calls, answer those in flight, then stop."""
+        timeout_s = self._settings.drain_timeout_s
+        logger.info("shutting down: calls in flight are answered, for at most %g s", timeout_s)
+        self._drain.start()
+        await self._health.notify()
+        if unanswered := await self._drain.wait(timeout_s=timeout_s):
+            logger.warning("%d calls were not answered in %g s", unanswered, timeout_s)
+        await self._grpc.stop(_CLOSE_TIMEOUT_S)
+        await self._repository.close()
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.close)
+        logger.info("stopped")
+
+    def _make_grpc_server(self) -> grpc.aio.Server:
+        settings = self._settings
+        token = None if settings.token_file is None else _read("token_file", settings.token_file).decode().strip()
+        if token == "":
+            raise StartError(f"token_file: expected a token, got the empty file {settings.token_file}")
+        server = grpc.aio.server(
+            interceptors=[CallInterceptor(self._metrics, self._drain, token=token)],
+            options=[
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                # Else a second server would take half of the calls where the port is taken.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        limits = Limits(max_request_rows=settings.max_request_rows, max_message_bytes=settings.max_message_bytes)
+        inference = InferenceService(
+            self._repository, limits=limits, drain=self._drain, max_stream_requests=settings.max_stream_requests
+        )
+        add_InferenceServiceServicer_to_server(inference, server)
+        add_ModelServiceServicer_to_server(ModelService(self._repository), server)
+        add_HealthServicer_to_server(self._health, server)
+        services = [
+            file.services_by_name[name].full_name
+            for file, name in (
+                (inference_service_pb2.DESCRIPTOR, "InferenceService"),
+                (model_service_pb2.DESCRIPTOR, "ModelService"),
+                (health_pb2.DESCRIPTOR, "Health"),
+            )
+        ]
+        reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
+        return server
+
+
+class _MetricsServer:
+    """Serves the metrics over HTTP, in a thread of its own."""
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+        try:
+            self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        except OSError as error:
+            raise StartError(f"metrics_port: cannot listen on {host}:{port}: {error.strerror}") from error
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _resolve_device(requested: str) -> Device:
+    try:
+        return resolve_device(requested)
+    except ValueError as error:
+        raise StartError(str(error)) from error
+
+
+def _listen(server: grpc.aio.Server, settings: Settings) -> int:
+    address = f"{settings.host}:{settings.port}"
+    try:
+        if settings.tls_cert_file is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, _credentials(settings))
+    except RuntimeError as error:
+        what = "is the port taken?" if settings.tls_cert_file is None else "is the port taken, is the certificate good?"
+        raise StartError(f"port: cannot listen on {address}; {what}") from error
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials:
+    assert settings.tls_cert_file is not None
+    assert settings.tls_key_file is not None
+    pair = (_read("tls_key_file", settings.tls_key_file), _read("tls_cert_file", settings.tls_cert_file))
+    if settings.tls_client_ca_file is None:
+        return grpc.ssl_server_credentials([pair])
+    client_ca = _read("tls_client_ca_file", settings.tls_client_ca_file)
+    return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=True)
+
+
+def _read(setting: str, file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise StartError(f"{setting}: cannot read {file}: {error.strerror}") from error

@@ -1,0 +1,68 @@
+"""One request's way through a model."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from latentry_server.batching.batcher import Ran
+from latentry_server.errors import CapabilityMissingError
+from latentry_server.spec import Capability, GraphRole, ModelSpec
+
+
+class Model(Protocol):
+    """What the operations know of a loaded model."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+
+    async def run(self, role: GraphRole, inputs: Mapping[str, NDArray[Any]], *, deadline_s: float | None = None) -> Ran:
+        """Run one of the model's graphs; `deadline_s` is on time.monotonic()'s clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How large one request and its answer may be."""
+
+    max_request_rows: int
+    max_message_bytes: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A model, one request's limits and deadline (on time.monotonic()'s clock), and the time its graphs have taken."""
+
+    model: Model
+    limits: Limits
+    deadline_s: float | None = None
+    queue_s: float = field(default=0.0, init=False)
+    compute_s: float = field(default=0.0, init=False)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self.model.spec
+
+    def require(self, capability: Capability) -> None:
+        """Raise CapabilityMissingError where the model lacks the operation."""
+        if capability not in self.spec.capabilities:
+            raise CapabilityMissingError(self.spec.name, capability, frozenset(self.spec.capabilities))
+
+    def output_bytes(self, dtype: DTypeLike) -> int:
+        """Count the bytes of one row of outputs of this type."""
+        return math.prod(self.spec.input_shape) * np.dtype(dtype).itemsize
+
+    def codings_bytes(self) -> int:
+        """Count the bytes of one row of codings."""
+        return math.prod(self.spec.codings_shape) * np.dtype(np.float32).itemsize
+
+    async def run(self, role: GraphRole, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run one of the model's graphs on [N, ...] arrays and add up its time."""
+        ran = await self.model.run(role, inputs, deadline_s=self.deadline_s)
+        self.queue_s += ran.queue_s
+        self.compute_s += ran.compute_s
+        return ran.outputs

@@ -1,0 +1,26 @@
+"""Images between the wire's types and the graphs' float32 in [0, 1]."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from latentry_server.errors import RuntimeFailedError
+
+
+def to_float(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Map uint8 0 to 255 to float32 [0, 1]; float32 stays as it is."""
+    if images.dtype == np.float32:
+        return images
+    scaled: NDArray[np.float32] = np.divide(images, np.float32(255), dtype=np.float32)
+    return scaled
+
+
+def from_float(outputs: NDArray[np.float32], dtype: DTypeLike) -> NDArray[Any]:
+    """Map float32 [0, 1] to `dtype`: to uint8 by rounding to the nearest of 0 to 255."""
+    if np.dtype(dtype) == np.float32:
+        return outputs
+    if np.isnan(outputs).any():
+        raise RuntimeFailedError("the outputs hold values that are not numbers, which UINT8 cannot say")
+    levels: NDArray[np.uint8] = np.rint(np.clip(outputs, 0, 1) * np.float32(255)).astype(np.uint8)
+    return levels

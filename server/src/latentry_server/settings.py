@@ -1,0 +1,96 @@
+"""Every setting of the server: a flag of `latentry-server` and a `LATENTRY_*` environment variable each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the server runs. ValueError names the setting that is wrong."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 takes calls from other machines, as a container must."""
+
+    port: int = 50051
+    """Port of the gRPC API; 0 picks a free one and prints it."""
+
+    repository: Path = Path("models")
+    """Folder of the bundles: <model>/<version>/."""
+
+    device: str = "auto"
+    """Where graphs run: auto, cpu, cuda or cuda:<index>. Start fails where CUDA is asked for and not there."""
+
+    threads: int = 0
+    """Threads of each session; 0: as many as the CPUs that the process may use."""
+
+    max_batch_rows: int = 256
+    """Most rows of one run of a graph; larger requests are split."""
+
+    max_queue_rows: int = 16384
+    """Most rows that wait for one graph; a request beyond them gets RESOURCE_EXHAUSTED."""
+
+    max_request_rows: int = 4096
+    """Most rows of one request and of its answer."""
+
+    max_delay_ms: float = 0.0
+    """How long an idle session waits for more rows than it has; 0: not at all."""
+
+    max_message_mib: int = 64
+    """Most MiB of one message, either way."""
+
+    max_stream_requests: int = 64
+    """Most requests in flight on one Stream."""
+
+    poll_interval_s: float = 5.0
+    """How often the repository is looked at for new versions; 0: never."""
+
+    metrics_port: int = 8002
+    """Port of the Prometheus metrics, on the same host; 0: none."""
+
+    drain_timeout_s: float = 30.0
+    """How long calls in flight may take after SIGTERM or SIGINT."""
+
+    tls_cert_file: Path | None = None
+    """The server's certificate chain, PEM. Given with tls_key_file: TLS."""
+
+    tls_key_file: Path | None = None
+    """The server's private key, PEM."""
+
+    tls_client_ca_file: Path | None = None
+    """Certificates that sign clients' certificates, PEM. Given: mutual TLS."""
+
+    token_file: Path | None = None
+    """File with the bearer token that every call but health checks must carry."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged to the standard error stream; debug has a line for every call."""
+
+    def __post_init__(self) -> None:
+        for name in ("port", "metrics_port"):
+            _require(name, getattr(self, name), lowest=0, highest=65535)
+        for name in ("max_batch_rows", "max_request_rows", "max_stream_requests"):
+            _require(name, getattr(self, name), lowest=1)
+        _require("max_message_mib", self.max_message_mib, lowest=1, highest=2047)  # gRPC counts bytes in 32 bits
+        for name in ("threads", "max_delay_ms", "poll_interval_s", "drain_timeout_s"):
+            _require(name, getattr(self, name), lowest=0)
+        _require("max_queue_rows", self.max_queue_rows, lowest=max(self.max_batch_rows, self.max_request_rows))
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            missing = "tls_cert_file" if self.tls_cert_file is None else "tls_key_file"
+            raise ValueError(f"{missing}: expected a file, since TLS needs certificate and key, got none")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_client_ca_file: expected tls_cert_file and tls_key_file beside it, got neither")
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Most bytes of one message."""
+        return self.max_message_mib * MIB
+
+
+def _require(name: str, value: float, *, lowest: float, highest: float = float("inf")) -> None:
+    # Written so that NaN fails, too.
+    if not lowest <= value <= highest or value == float("inf"):
+        expected = f"at least {lowest}" if highest == float("inf") else f"{lowest} to {highest}"
+        raise ValueError(f"{name}: expected {expected}, got {value}")

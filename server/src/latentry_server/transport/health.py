@@ -1,0 +1,75 @@
+"""grpc.health.v1, read from the repository's real state."""
+# ruff: noqa: N802 - methods have the RPCs' names
+
+import asyncio
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthServicer
+
+from latentry_server.repository.models import ModelRepository, ModelState, ModelStatus
+from latentry_server.transport.drain import Drain
+
+SERVER = ""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Health(HealthServicer):  # type: ignore[misc]  # the package publishes no types
+    """Services are "" (the server), "<model>" (any version of it) and "<model>/<version>"."""
+
+    def __init__(self, repository: ModelRepository, drain: Drain) -> None:
+        self._repository = repository
+        self._drain = drain
+        self._changed = asyncio.Condition()
+        self._notifying: set[asyncio.Task[None]] = set()
+        repository.subscribe(self._on_change)
+
+    async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
+        """Tell one service's health; NOT_FOUND where there is no such service."""
+        status = self._status(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return HealthCheckResponse(status=status)
+
+    async def Watch(self, request: HealthCheckRequest, context: Context) -> None:
+        """Tell one service's health whenever it changes, until the server shuts down."""
+        told = None
+        while True:
+            async with self._changed:
+                while (status := self._watched(request.service)) == told and not self._drain.started.is_set():
+                    await self._changed.wait()
+            if status == told:
+                return
+            await context.write(HealthCheckResponse(status=status))
+            told = status
+
+    async def notify(self) -> None:
+        """Let every watcher look again."""
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _watched(self, service: str) -> HealthCheckResponse.ServingStatus:
+        status = self._status(service)
+        return HealthCheckResponse.SERVICE_UNKNOWN if status is None else status
+
+    def _status(self, service: str) -> HealthCheckResponse.ServingStatus | None:
+        states = _states(service, self._repository.statuses())
+        if not states:
+            return None
+        serving = ModelState.READY in states and not self._drain.started.is_set()
+        return HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+
+    def _on_change(self, _name: str, _version: int, _state: ModelState) -> None:
+        task = asyncio.get_running_loop().create_task(self.notify())
+        self._notifying.add(task)
+        task.add_done_callback(self._notifying.discard)
+
+
+def _states(service: str, statuses: list[ModelStatus]) -> set[ModelState]:
+    """Collect the states that make up a service; the server itself is ready, whatever its models."""
+    if service == SERVER:
+        return {ModelState.READY}
+    return {status.state for status in statuses if service in (status.name, f"{status.name}/{status.version}")}

@@ -1,0 +1,162 @@
+"""What every call goes through: metrics, the token, the drain, and the status of its error."""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+from prometheus_client import Counter
+
+from latentry_server.errors import UnauthenticatedError
+from latentry_server.metrics import Metrics
+from latentry_server.transport.drain import Drain
+from latentry_server.transport.statuses import abort
+
+logger = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+# Strings, since it is generic in the stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+
+# Probes have no token; and calls that only look neither hold up a drain nor are refused by it.
+_HEALTH = "/grpc.health.v1.Health/"
+_OURS = "/latentry.v1."
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the behaviour of every method, once."""
+
+    def __init__(self, metrics: Metrics, drain: Drain, *, token: str | None) -> None:
+        self._metrics = metrics
+        self._drain = drain
+        self._authorization = None if token is None else f"Bearer {token}".encode()
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MaybeHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> MaybeHandler:
+        """Find the method's handler, wrapped; unknown methods stay unknown."""
+        method = handler_call_details.method
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            self._wrapped[method] = self._wrap(handler, method)
+        return self._wrapped[method]
+
+    def _wrap(self, handler: Any, method: str) -> Handler:  # noqa: ANN401 (the stubs hide a handler's fields)
+        """Run the handler's behaviour inside `_call`, its messages counted."""
+        labels = _labels(handler, method)
+        received = self._metrics.grpc_msg_received.labels(*labels)
+        sent = self._metrics.grpc_msg_sent.labels(*labels)
+
+        def around(context: Context) -> AbstractAsyncContextManager[None]:
+            return self._call(method, labels, context)
+
+        async def unary_unary(request: Any, context: Context) -> Any:  # noqa: ANN401
+            received.inc()
+            async with around(context):
+                response = await handler.unary_unary(request, context)
+            sent.inc()
+            return response
+
+        async def unary_stream(request: Any, context: Context) -> None:  # noqa: ANN401
+            received.inc()
+            async with around(context):
+                counted = _Counted(context, sent)
+                await _stream(handler.unary_stream(request, counted), counted)
+
+        async def stream_stream(requests: AsyncIterator[Any], context: Context) -> None:
+            async with around(context):
+                counted = _Counted(context, sent)
+                await _stream(handler.stream_stream(_count(requests, received), counted), counted)
+
+        make, behaviour = {
+            (False, False): (grpc.unary_unary_rpc_method_handler, unary_unary),
+            (False, True): (grpc.unary_stream_rpc_method_handler, unary_stream),
+            (True, True): (grpc.stream_stream_rpc_method_handler, stream_stream),
+        }[handler.request_streaming, handler.response_streaming]
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+    @asynccontextmanager
+    async def _call(self, method: str, labels: tuple[str, str, str], context: Context) -> AsyncIterator[None]:
+        """Let a call in, time it, and end it with its error's status."""
+        self._metrics.grpc_started.labels(*labels).inc()
+        started_s = time.perf_counter()
+        code = grpc.StatusCode.OK
+        try:
+            self._authenticate(method, context)
+            with self._drain.call() if method.startswith(_OURS) else nullcontext():
+                yield
+        except asyncio.CancelledError:
+            late = context.time_remaining() == 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            code = context.code()
+            raise
+        except Exception as error:  # noqa: BLE001 (every error gets a status)
+            try:
+                await abort(context, error)
+            finally:
+                code = context.code()
+        finally:
+            self._metrics.grpc_handled.labels(*labels, code.name).inc()
+            elapsed_s = time.perf_counter() - started_s
+            self._metrics.grpc_handling_seconds.labels(*labels).observe(elapsed_s)
+            logger.debug("%s %s %.6f s from %s", method, code.name, elapsed_s, context.peer())
+
+    def _authenticate(self, method: str, context: Context) -> None:
+        if self._authorization is None or method.startswith(_HEALTH):
+            return
+        given = str(dict(context.invocation_metadata() or ()).get("authorization", ""))
+        # In constant time, so that the time taken tells nothing of the token.
+        if not hmac.compare_digest(given.encode(), self._authorization):
+            raise UnauthenticatedError
+
+
+class _Counted:
+    """A servicer context that counts what is written."""
+
+    def __init__(self, context: Context, sent: Counter) -> None:
+        self._context = context
+        self._sent = sent
+
+    async def write(self, message: Any) -> None:  # noqa: ANN401
+        await self._context.write(message)
+        self._sent.inc()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._context, name)
+
+
+async def _count(requests: AsyncIterator[Any], received: Counter) -> AsyncIterator[Any]:
+    async for request in requests:
+        received.inc()
+        yield request
+
+
+async def _stream(behaviour: Awaitable[None] | AsyncGenerator[Any, None], context: _Counted) -> None:
+    """Run a behaviour that writes its responses by itself, or write those that it yields."""
+    if isinstance(behaviour, AsyncGenerator):
+        async with aclosing(behaviour):
+            async for response in behaviour:
+                await context.write(response)
+    else:
+        await behaviour
+
+
+def _labels(handler: Any, method: str) -> tuple[str, str, str]:  # noqa: ANN401
+    """Name a method as grpc_server_* metrics do: type, service, method."""
+    service, _, name = method.removeprefix("/").partition("/")
+    if not handler.response_streaming:
+        return "unary", service, name
+    return "bidi_stream" if handler.request_streaming else "server_stream", service, name
