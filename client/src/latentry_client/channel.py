@@ -56,7 +56,7 @@ METHODS: Mapping[str, Method] = {
 
 _MAX_ATTEMPTS_LIMIT = 5  # gRPC's own
 _MAX_MESSAGE_BYTES = 256 * 1024**2
-_KEEPALIVE_MS = 60_000
+_KEEPALIVE_MS = 360_000  # servers end connections that ping more often than every 5 minutes, unless told otherwise
 _LOOPBACK_NAMES = {"localhost", "ip6-localhost"}
 
 

@@ -46,7 +46,7 @@ def build_later(request: Request[Any], rows: slice, first_response: Message) -> 
     message: Any = request.build(rows)
     first: Any = first_response
     message.version = first.run.version
-    for field in _SEED_FIELDS & message.DESCRIPTOR.fields_by_name.keys():
+    for field in _SEED_FIELDS.intersection(message.DESCRIPTOR.fields_by_name):
         setattr(message, field, getattr(first, field))
     return cast("Message", message)
 

@@ -17,7 +17,7 @@ What is wrong with an argument before anything is sent is a plain ValueError tha
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar, cast
@@ -189,7 +189,7 @@ def _status(error: grpc.RpcError) -> status_pb2.Status:
 
 def _detail(status: status_pb2.Status, empty: MessageT) -> MessageT | None:
     for detail in status.details:
-        if detail.Is(empty.DESCRIPTOR):
-            detail.Unpack(empty)
-            return empty
+        with suppress(DecodeError):  # a broken detail must not hide the error itself
+            if detail.Unpack(empty):
+                return empty
     return None

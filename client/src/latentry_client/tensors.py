@@ -62,7 +62,7 @@ def batch(inputs: Inputs) -> Array:
     """
     if isinstance(inputs, list | tuple):
         return _stacked([_row(image) for image in inputs])
-    if hasattr(inputs, "mode"):
+    if _mode(inputs) is not None:
         return _row(cast("Picture", inputs))[np.newaxis]
     array: Array = np.asanyarray(inputs)  # a memory map stays one
     _check_dtype(array)
@@ -126,8 +126,13 @@ def data_type(output_dtype: OutputDtype) -> tensor_pb2.DataType.ValueType:
     return checks.choice("output_dtype", output_dtype, _DATA_TYPES)
 
 
+def _mode(image: object) -> str | None:
+    """Return a PIL image's mode, None for others; a memory map's `mode` is how its file was opened."""
+    return None if isinstance(image, np.ndarray) else getattr(image, "mode", None)
+
+
 def _row(image: npt.ArrayLike | Picture) -> Array:
-    mode = getattr(image, "mode", None)
+    mode = _mode(image)
     if mode not in (None, "L", "RGB"):
         raise ValueError(f"inputs: expected PIL images of mode L or RGB, got {mode}; use image.convert('L') or ('RGB')")
     array = np.asarray(image)

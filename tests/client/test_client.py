@@ -1,0 +1,160 @@
+"""Both clients against a real gRPC server: every operation, in one call and in chunks, gives numpy's answer."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from latentry_client import AsyncClient, Client, FromCodings, FromInputs, FromSeeds, FromStyles, requests
+from latentry_client.requests import Request
+
+from tests.client.plain_service import PlainService, decoded, drawn, encoded
+
+CODINGS = np.random.default_rng(1).random((600, 2), np.float32)
+LABELS = np.arange(600) % 3
+
+# Every inference operation, on more rows than one call carries.
+LARGE: dict[str, Callable[[np.ndarray], Request[Any]]] = {
+    "encode": lambda images: requests.encode("plain", images),
+    "encode uint8": lambda images: requests.encode("plain", (images * 255).astype(np.uint8)),
+    "encode variational": lambda images: requests.encode("variational", images),
+    "decode": lambda _: requests.decode("plain", CODINGS, labels=LABELS, truncation_psi=0.5),
+    "denoise": lambda images: requests.denoise("plain", images),
+    "reconstruct": lambda images: requests.reconstruct("plain", images, output_dtype="uint8"),
+    "sample": lambda _: requests.sample("plain", 600, seed=5, first_row=7, labels=LABELS, include_codings=True),
+    "interpolate": lambda images: requests.interpolate(
+        "plain", FromInputs(images), FromSeeds(list(range(600))), steps=3, mode="linear"
+    ),
+    "score": lambda images: requests.score("plain", images),
+    "style_mix grid": lambda _: requests.style_mix(
+        "plain", FromCodings(CODINGS), FromStyles(CODINGS[:5]), layers=[1], noise_seed=4
+    ),
+    "style_mix pairs": lambda _: requests.style_mix(
+        "plain", FromCodings(CODINGS), FromSeeds(range(600)), layers=[1], layout="pairs", noise_seed=4
+    ),
+}
+
+
+def assert_equal(left: Any, right: Any) -> None:
+    assert type(left) is type(right)
+    for name in left.__dataclass_fields__:
+        if name != "run":
+            np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
+
+
+def test_encode(client: Client, images: np.ndarray) -> None:
+    encoding = client.encode("plain", images[:5])
+    np.testing.assert_allclose(encoding.codings, encoded(images[:5]), rtol=1e-6)
+    assert encoding.log_variance is None
+    assert (encoding.run.model, encoding.run.version, encoding.run.queue_us) == ("plain", 3, 1)
+    variational = client.encode("variational", images[:5], version=2)
+    np.testing.assert_array_equal(variational.log_variance, -variational.codings)
+    assert variational.run.version == 2
+
+
+def test_uint8_stays_uint8(client: Client, service: PlainService, images: np.ndarray) -> None:
+    pixels = (images[:2] * 255).astype(np.uint8)
+    encoding = client.encode("plain", pixels)
+    assert len(service.requests[0].inputs.data) == 2 * 16
+    np.testing.assert_allclose(encoding.codings, encoded(pixels.astype(np.float32) / 255), rtol=1e-6)
+    assert client.reconstruct("plain", pixels, output_dtype="uint8").outputs.dtype == np.uint8
+
+
+def test_sample_and_its_seed(client: Client) -> None:
+    samples = client.sample("plain", 4, include_codings=True)
+    again = client.sample("plain", 2, seed=samples.seed, first_row=2)
+    np.testing.assert_array_equal(again.outputs, samples.outputs[2:])
+    assert again.codings is None
+    assert samples.labels is None
+    np.testing.assert_array_equal(samples.codings, np.stack([drawn(samples.seed, i) for i in range(4)]))
+
+
+def test_interpolate(client: Client) -> None:
+    way = client.interpolate("plain", FromCodings([[0.0, 1.0]]), FromCodings([[1.0, 0.0]]), steps=3)
+    np.testing.assert_array_equal(way.outputs[0], decoded(np.array([[0, 1], [0.5, 0.5], [1, 0]], np.float32)))
+
+
+def test_style_mix(client: Client) -> None:
+    mixes = client.style_mix("plain", FromSeeds([1, 2]), FromSeeds([3, 4, 5]), layers=[1])
+    again = client.style_mix("plain", FromSeeds([2]), FromSeeds([5]), layers=[1], noise_seed=mixes.noise_seed)
+    assert mixes.outputs.shape == (2, 3, 1, 4, 4)
+    np.testing.assert_array_equal(again.outputs[0, 0], mixes.outputs[1, 2])
+
+
+def test_models_and_health(client: Client) -> None:
+    models = client.list_models()
+    assert [(model.name, model.state, model.error) for model in models] == [
+        ("plain", "ready", ""),
+        ("broken", "failed", "encoder.onnx: wrong hash"),
+    ]
+    assert models[1].manifest is None
+    model = client.get_model("plain", version=2)
+    assert model.version == 2
+    assert model.capabilities == {"encode", "style_mix"}
+    assert (model.input_shape, model.codings_shape, model.variant) == ((1, 4, 4), (2,), "stacked")
+    assert model.metrics[0].split == "validation"
+    assert client.load_model("plain").state == "ready"
+    assert [model.name for model in client.unload_model("plain")] == ["plain"]
+    assert client.health().serving
+    assert client.health("broken").status == "not_serving"
+
+
+@pytest.mark.parametrize("name", LARGE)
+async def test_chunks_and_both_clients_agree(
+    name: str, address: str, service: PlainService, images: np.ndarray
+) -> None:
+    request = LARGE[name](images)
+    with Client(address, max_rows=10_000) as client:
+        whole = await asyncio.to_thread(client.run, request)
+    assert len(service.requests) == 1
+    done: list[int] = []
+    with Client(address, max_rows=250) as client:
+        chunked = await asyncio.to_thread(client.run, request, progress=done.append)
+    assert sum(done) == 600
+    assert len(done) == len(service.requests) - 1 >= 3
+    assert chunked.run.queue_us == len(done)
+    async with AsyncClient(address, max_rows=97) as async_client:
+        from_async = await async_client.run(request)
+    assert_equal(chunked, whole)
+    assert_equal(from_async, whole)
+
+
+def test_chunks_share_the_drawn_seed_and_the_version(address: str, service: PlainService) -> None:
+    with Client(address, max_rows=100) as client:
+        samples = client.sample("moving", 250)
+        mixes = client.style_mix("moving", FromSeeds(range(250)), FromSeeds([1]), layers=[0])
+    expected = np.stack([drawn(samples.seed, i) for i in range(250)])
+    np.testing.assert_array_equal(samples.outputs, decoded(expected))
+    assert {request.version for request in service.requests[1:3]} == {samples.run.version}
+    assert {request.noise_seed for request in service.requests[4:]} == {mixes.noise_seed}
+
+
+def test_bytes_bound_chunks_too(address: str, service: PlainService, images: np.ndarray) -> None:
+    with Client(address, max_bytes=64 * 10) as client:
+        client.encode("plain", images[:25])
+    assert [request.inputs.shape[0] for request in service.requests] == [10, 10, 5]
+
+
+async def test_a_failing_chunk_stops_the_rest(address: str, service: PlainService, images: np.ndarray) -> None:
+    spoilt = images.copy()
+    spoilt[130] = 2
+    async with AsyncClient(address, max_rows=50) as client:
+        with pytest.raises(ValueError, match=r"Encode of 'plain', rows 100 to 149: inputs: out of range"):
+            await client.encode("plain", spoilt)
+    assert len(service.requests) < 12
+
+
+def test_methods_are_documented() -> None:
+    for client_class in (Client, AsyncClient):
+        signature = inspect.signature(client_class.sample)
+        assert list(signature.parameters)[:3] == ["self", "model", "count"]
+        assert signature.return_annotation.__name__ == "Samples"
+        assert str(client_class.sample.__doc__).startswith("Draw new outputs")
+
+
+async def test_concurrent_calls(address: str, images: np.ndarray) -> None:
+    async with AsyncClient(address) as client:
+        results = await asyncio.gather(*(client.encode("plain", images[i : i + 1]) for i in range(50)))
+    np.testing.assert_allclose(np.concatenate([r.codings for r in results]), encoded(images[:50]), rtol=1e-6)
