@@ -77,11 +77,14 @@ def _next_version(model_folder: Path) -> int:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        os.fchmod(file.fileno(), 0o644)  # the server may run as another user
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("wb") as file:
+            os.fchmod(file.fileno(), 0o644)  # the server may run as another user
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # a full disk's error does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _make_folder(path: Path) -> None:

@@ -11,7 +11,7 @@ from sklearn.manifold import TSNE
 
 from latentry_trainer.report.style import COLOURS, GREY, MARKERS, save
 
-MAX_CODINGS = 2000
+MIN_CODINGS, MAX_CODINGS = 5, 2000
 _THUMBNAIL_POINTS = 22  # longer side of an image on the map
 _THUMBNAIL_DISTANCE = 0.065  # of the map's width: closer to one that is drawn, an image is left out
 
@@ -19,10 +19,10 @@ _THUMBNAIL_DISTANCE = 0.065  # of the map's width: closer to one that is drawn, 
 def embed(codings: NDArray[np.floating], *, seed: int = 0) -> NDArray[np.float64]:
     """Places codings in the unit square so that neighbours stay neighbours: [N, *codings] -> [N, 2].
 
-    N is 5 to 2000: the time grows with N log N, a few seconds at 2000.
+    N is MIN_CODINGS to MAX_CODINGS: the time grows with N log N, a few seconds at the most.
     """
-    if not 5 <= len(codings) <= MAX_CODINGS:
-        raise ValueError(f"codings: expected 5 to {MAX_CODINGS} rows, got {len(codings)}")
+    if not MIN_CODINGS <= len(codings) <= MAX_CODINGS:
+        raise ValueError(f"codings: expected {MIN_CODINGS} to {MAX_CODINGS} rows, got {len(codings)}")
     perplexity = min(30.0, (len(codings) - 1) / 4)
     points = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(codings.reshape(len(codings), -1))
     low, high = points.min(axis=0), points.max(axis=0)
@@ -32,7 +32,6 @@ def embed(codings: NDArray[np.floating], *, seed: int = 0) -> NDArray[np.float64
 def write_map(
     path: Path,
     points: NDArray[np.floating],
-    *,
     labels: NDArray[np.integer] | None = None,
     label_names: Sequence[str] = (),
     images: NDArray[np.floating] | None = None,
