@@ -208,6 +208,32 @@ async def test_a_bad_request_fails_alone(culprit: int) -> None:
             np.testing.assert_allclose(answer.outputs["outputs"], expected, atol=1e-6)
 
 
+async def test_every_caller_gets_what_is_his_whatever_the_others_do(session: GatedSession) -> None:
+    """Good, bad, late and cancelled callers at random, in requests of 1 to 9 rows."""
+    rng = np.random.default_rng(0)
+    batcher = make_batcher(session, max_batch_rows=4, max_queue_rows=10_000)
+    kinds = rng.choice(["good", "bad", "late", "cancelled"], size=400, p=[0.7, 0.1, 0.1, 0.1])
+    sent = [rng.integers(0, 100, rng.integers(1, 10)).astype(float) for _ in kinds]
+    tasks = []
+    for kind, numbers in zip(kinds, sent, strict=True):
+        numbers[-1] = -1 if kind == "bad" else numbers[-1]
+        deadline_s = time.monotonic() - 1 if kind == "late" else None
+        tasks += await queued(batcher.run(rows(*numbers), deadline_s=deadline_s))
+        if kind == "cancelled":
+            tasks[-1].cancel()
+        if rng.random() < 0.1:
+            await asyncio.sleep(0.001)
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    expected = {"bad": RuntimeFailedError, "late": DeadlineExceededError, "cancelled": asyncio.CancelledError}
+    for kind, numbers, answer in zip(kinds, sent, answers, strict=True):
+        if kind == "good":
+            assert isinstance(answer, Ran)
+            assert values(answer) == [2 * number for number in numbers]
+        else:
+            assert isinstance(answer, expected[kind])
+    await batcher.close()
+
+
 async def test_a_bad_part_fails_the_whole_request_and_leaves_nothing_behind(
     session: GatedSession, batcher: Batcher
 ) -> None:
