@@ -1,0 +1,22 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.bundles import Autoencoder, ConditionalGan, Gan, StyleGan, Vae
+from tests.server.serving import Served, serve
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One bundle of every family, named as its variant; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("repository")
+    for family in (Autoencoder, Vae, Gan, ConditionalGan, StyleGan):
+        family().write(folder)
+    return folder
+
+
+@pytest.fixture
+async def served(repository: Path) -> AsyncIterator[Served]:
+    async with serve(repository) as running:
+        yield running
