@@ -226,7 +226,7 @@ def test_the_report_has_every_part(run_folder: Path) -> None:
         "0.2000",
         "≤ 0.3",
         "missed",
-        "9,000 training images",
+        "9 000 training images",
         "1,000 images",
     ):
         assert text in page.text

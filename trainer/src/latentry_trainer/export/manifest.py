@@ -78,8 +78,11 @@ def describe_metrics(metrics: Mapping[str, Mapping[str, float]]) -> list[manifes
 
 
 def to_json(manifest: manifest_pb2.Manifest) -> bytes:
-    """Returns the content of `manifest.json`: the message's JSON form with the original field names."""
-    return (json_format.MessageToJson(manifest, preserving_proto_field_name=True) + "\n").encode()
+    """Returns the content of `manifest.json`: the message's JSON form, original field names, zeros written out."""
+    text = json_format.MessageToJson(
+        manifest, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return f"{text}\n".encode()
 
 
 def _describe_tensors(tensors: Sequence[GraphTensor]) -> list[manifest_pb2.TensorSpec]:
