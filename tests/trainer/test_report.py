@@ -227,7 +227,7 @@ def test_the_report_has_every_part(run_folder: Path) -> None:
         "≤ 0.3",
         "missed",
         "9 000 training images",
-        "1,000 images",
+        "1 000 images",
     ):
         assert text in page.text
     for text in ("model.codings_size", "10", "training.sizes", "[1, 2]"):

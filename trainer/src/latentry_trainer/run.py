@@ -22,7 +22,7 @@ from latentry_trainer.export.manifest import describe_provenance
 from latentry_trainer.presets import PRESETS
 from latentry_trainer.report.pictures import NUM_INPUTS, write_pictures
 from latentry_trainer.report.report import write_report
-from latentry_trainer.report.tsne import embed, write_map
+from latentry_trainer.report.tsne import MIN_CODINGS, embed, write_map
 from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from latentry_trainer.training.device import describe_device, resolve_device
 from latentry_trainer.training.log import RunLog
@@ -112,8 +112,8 @@ def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
             state=state,
             save=lambda state: save_checkpoint(run_folder / CHECKPOINT_FILE, with_facts(state, facts)),
             log=log,
-            after_epoch=lambda images_seen: write_pictures(
-                run_folder / GRIDS_FOLDER, variant, inputs, images_seen=images_seen
+            after_epoch=lambda average, images_seen: write_pictures(
+                run_folder / GRIDS_FOLDER, average, inputs, images_seen=images_seen
             ),
             should_stop=should_stop,
         )
@@ -190,8 +190,8 @@ def export_run(run_folder: Path, repository: Path, model_name: str) -> Path:
 
 @torch.no_grad()
 def _write_map(path: Path, variant: Variant, dataset: Dataset) -> None:
-    """Draws the codings of test images, where the variant encodes."""
-    if isinstance(variant, Autoencoder):
+    """Draws the codings of test images, where the variant encodes and there are enough of them."""
+    if isinstance(variant, Autoencoder) and len(dataset.images_of("test")) >= MIN_CODINGS:
         inputs = _floats(dataset.images_of("test")[:_NUM_MAPPED], torch.device("cpu"))
         labels = dataset.labels_of("test")
         write_map(
