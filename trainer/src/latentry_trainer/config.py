@@ -70,6 +70,8 @@ class TrainingConfig:
     """Passes over the training images."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimiser of every phase."""
+    average_half_life_images: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10_000.0
+    """Half-life of the moving average of the weights that is measured and exported; 0: the weights of the last step."""
     log_interval_images: Count = 11_000
     """Images between two lines of metrics; losses are checked for being finite as often."""
     checkpoint_interval_images: Count = 275_000

@@ -37,7 +37,6 @@ def _adam(learning_rate: float, beta1: float = 0.9) -> OptimizerConfig:
 
 _WIDE_GAN = GAN.Config(
     codings_size=32, generator_sizes=(256, 512), critic_sizes=(512, 256), activation="leaky_relu",
-    average_half_life_images=20_000,
 )  # fmt: skip
 
 # name, the variant's options, optimiser, batch size, epochs, targets, training time in seconds

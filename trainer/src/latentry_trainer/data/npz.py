@@ -21,7 +21,7 @@ def load(path: Path) -> Dataset:
         ValueError: The file or an array is not as expected. Pickled objects are never loaded.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("images", "labels") if name in archive}
     except (OSError, EOFError, BadZipFile, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"option --data.path: cannot read {path} as an .npz file: {error}") from error

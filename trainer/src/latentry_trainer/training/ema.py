@@ -1,14 +1,26 @@
-"""Exponential moving averages of weights."""
+"""The exponential moving average of a model's weights: less noisy than the weights of any one step."""
 
 import torch
+from torch import nn
 
-from latentry_trainer.variants.base import Average
+_RAMP_UP = 0.05  # half-life as a part of the images seen so far, at most: the first weights are soon forgotten
 
 
-# w_average <- d w_average + (1 - d) w, with d = 2^(-images / half-life)
+# average <- d average + (1 - d) weights, with d = 2^(-images / half-life): Polyak & Juditsky 1992, in its moving form
 @torch.no_grad()
-def update_average(average: Average, num_images: int) -> None:
-    """Moves an average towards its source after a step of `num_images` images."""
-    weight = 1 - 0.5 ** (num_images / average.half_life_images)
-    for target, source in zip(average.target.parameters(), average.source.parameters(), strict=True):
-        target.lerp_(source, weight)
+def update_average(
+    average: nn.Module, source: nn.Module, *, num_images: int, images_seen: int, half_life_images: float
+) -> None:
+    """Moves an average towards its source.
+
+    Args:
+        average: A copy of the source, changed in place.
+        source: The model that is trained.
+        num_images: Images shown since the last update.
+        images_seen: Images shown since the run began.
+        half_life_images: After so many images a weight counts half.
+    """
+    half_life = min(half_life_images, _RAMP_UP * images_seen)
+    new_part = 1 - 0.5 ** (num_images / half_life) if half_life else 1.0
+    for target, weight in zip(average.parameters(), source.parameters(), strict=True):
+        target.lerp_(weight, new_part)

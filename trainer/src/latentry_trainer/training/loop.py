@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -48,10 +49,10 @@ def train(
     state: Mapping[str, Any] | None,  # what `save` was given, to go on from
     save: Callable[[Mapping[str, Any]], None],  # keeps a checkpoint: dictionaries and lists of tensors and JSON's types
     log: RunLog,
-    after_epoch: Callable[[int], None],  # given the images seen
+    after_epoch: Callable[[Variant, int], None],  # given the average and the images seen
     should_stop: Callable[[], bool],  # asked after each step
 ) -> bool:
-    """Trains a variant in place. At the end, and when asked to stop, a checkpoint is saved.
+    """Trains a variant. The result is in the checkpoint that is saved at the end, and when asked to stop.
 
     Returns:
         Whether the run is done: False where it was asked to stop.
@@ -65,6 +66,9 @@ def train(
     device = next(variant.parameters()).device
     images = dataset.images_of("train").to(device)
 
+    # Average: what is measured and exported.
+    average = deepcopy(variant).requires_grad_(requires_grad=False)
+
     # Position: the beginning, or the checkpoint's.
     stages = variant.stages(config)
     position = Position(**state["position"]) if state else Position()
@@ -76,7 +80,7 @@ def train(
         # Optimisers: one a phase, new in each stage.
         optimizers = {phase.name: make_optimizer(config.optimizer, phase.module.parameters()) for phase in stage.phases}
         if state:
-            _restore(state, variant, optimizers, generator)
+            _restore(state, variant, average, optimizers, generator)
             state = None
 
         while position.epoch < stage.num_epochs:
@@ -86,12 +90,19 @@ def train(
             window = _Window(stage, device)
 
             for rows in batches[position.step :]:
-                # Step: each phase moves its own weights, then the averages follow.
+                # Step: each phase moves its own weights, then the average follows.
                 inputs = images[rows].float().div_(255)
                 losses = _step(stage, optimizers, inputs, generator, position.step)
                 window.add(losses, len(rows))
                 position.step += 1
                 position.images_seen += len(rows)
+                update_average(
+                    average,
+                    variant,
+                    num_images=len(rows),
+                    images_seen=position.images_seen,
+                    half_life_images=config.average_half_life_images,
+                )
 
                 is_epoch_done = position.step == len(batches)
                 is_stopping = should_stop()
@@ -104,17 +115,17 @@ def train(
 
                 # Validation: after each epoch.
                 if is_epoch_done:
-                    figures = evaluate(variant, dataset, "validation", device)
+                    figures = evaluate(average, dataset, "validation", device)
                     log.write(_metrics(stage, position, "validation", figures))
                     log.end_epoch(stage.name, position.epoch + 1, stage.num_epochs)
-                    after_epoch(position.images_seen)
+                    after_epoch(average, position.images_seen)
                     position.epoch, position.step = position.epoch + 1, 0
 
                 # Checkpoint: at its interval, at the end, and before stopping.
                 position.wall_time_s = time.perf_counter() - start_s
                 is_done = position.stage == len(stages) - 1 and position.epoch == stage.num_epochs
                 if is_done or is_stopping or position.images_seen - last_save >= config.checkpoint_interval_images:
-                    save(_state(variant, optimizers, generator, position))
+                    save(_state(variant, average, optimizers, generator, position))
                     last_save = position.images_seen
                 if is_stopping:
                     return is_done
@@ -158,7 +169,7 @@ def _order(num_images: int, seed: int, position: Position) -> Tensor:
 def _step(
     stage: Stage, optimizers: Mapping[str, Optimizer], inputs: Tensor, generator: Generator, step: int
 ) -> dict[str, Tensor]:
-    """Runs the phases that are due on a batch [N, *input], then the averages; returns the phases' losses."""
+    """Runs the phases that are due on a batch [N, *input]; returns their losses."""
     losses = {}
     for phase in stage.phases:
         if step % phase.interval == 0:
@@ -168,8 +179,6 @@ def _step(
             optimizer.step()
             optimizer.zero_grad()
             losses[phase.name] = loss.detach()
-    for average in stage.averages:
-        update_average(average, len(inputs))
     return losses
 
 
@@ -182,7 +191,7 @@ def _metrics(
 
 
 def _state(
-    variant: Variant, optimizers: Mapping[str, Optimizer], generator: Generator, position: Position
+    variant: Variant, average: Variant, optimizers: Mapping[str, Optimizer], generator: Generator, position: Position
 ) -> dict[str, Any]:
     """All that the run needs to go on; refuses weights that are not finite."""
     weights = variant.state_dict()
@@ -194,6 +203,7 @@ def _state(
             )
     return {
         "weights": weights,
+        "average": average.state_dict(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
         "generator": generator.get_state(),
         "position": asdict(position),
@@ -201,11 +211,16 @@ def _state(
 
 
 def _restore(
-    state: Mapping[str, Any], variant: Variant, optimizers: Mapping[str, Optimizer], generator: Generator
+    state: Mapping[str, Any],
+    variant: Variant,
+    average: Variant,
+    optimizers: Mapping[str, Optimizer],
+    generator: Generator,
 ) -> None:
     """Takes over what `_state` gave."""
     try:
         variant.load_state_dict(state["weights"])
+        average.load_state_dict(state["average"])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         generator.set_state(state["generator"])

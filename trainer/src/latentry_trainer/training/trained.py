@@ -47,7 +47,7 @@ class Trained:
     """A model as its last checkpoint has it."""
 
     variant: Variant
-    """With its weights, in eval mode, on the CPU."""
+    """With the average of its weights, in eval mode, on the CPU."""
     config: RunConfig
     """The run's."""
     facts: Facts
@@ -95,7 +95,7 @@ def load_trained(run_folder: Path) -> Trained:
     facts = facts_of(state)
     variant = build_variant(config, facts.input_shape)
     try:
-        variant.load_state_dict(state["weights"])
+        variant.load_state_dict(state["average"])
     except RuntimeError as error:
         raise ValueError(f"the checkpoint of {run_folder} does not fit its configuration: {error}") from error
     return Trained(variant=variant.eval(), config=config, facts=facts, position=Position(**state["position"]))

@@ -32,18 +32,6 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Average:
-    """An exponential moving average of a network's weights, taken after each step."""
-
-    source: nn.Module
-    """The network that is trained."""
-    target: nn.Module
-    """The network that holds the average."""
-    half_life_images: float
-    """After so many images a weight counts half."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Stage:
     """A part of a run, with its own phases."""
 
@@ -53,8 +41,6 @@ class Stage:
     """Passes over the training images."""
     phases: tuple[Phase, ...]
     """Run in this order in each step."""
-    averages: tuple[Average, ...] = ()
-    """Updated after each step."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """The generative adversarial network (Goodfellow et al. 2014)."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from math import prod
 
 import torch
@@ -9,13 +8,13 @@ from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from latentry_trainer.config import STRICT, Count, Positive, Sizes, TrainingConfig, VariantConfig
-from latentry_trainer.variants.base import Average, ExportGraph, GraphTensor, Phase, Stage, Variant
+from latentry_trainer.config import STRICT, Count, Sizes, TrainingConfig, VariantConfig
+from latentry_trainer.variants.base import ExportGraph, GraphTensor, Phase, Stage, Variant
 from latentry_trainer.variants.layers import Activation, ToImages, dense, linear
 
 
 class GAN(Variant):
-    """Dense generator and critic with the non-saturating loss. Samples come from the generator's moving average."""
+    """Dense generator and critic with the non-saturating loss."""
 
     capabilities = frozenset({"DECODE", "SAMPLE", "INTERPOLATE"})
 
@@ -31,8 +30,6 @@ class GAN(Variant):
         """Sizes of the critic's hidden layers."""
         activation: Activation = "selu"
         """Activation of all hidden layers."""
-        average_half_life_images: Positive = 10_000.0
-        """Half-life of the moving average of the generator's weights, in images."""
 
     def __init__(self, config: Config, input_shape: tuple[int, ...]) -> None:
         super().__init__(config, input_shape)
@@ -46,7 +43,6 @@ class GAN(Variant):
         self.critic = nn.Sequential(
             nn.Flatten(), dense(critic_sizes, config.activation), linear(critic_sizes[-1], 1), nn.Flatten(0)
         )
-        self.average_generator = deepcopy(self.generator).requires_grad_(requires_grad=False)
 
     @property
     def codings_shape(self) -> tuple[int, ...]:
@@ -54,15 +50,15 @@ class GAN(Variant):
         return (self.config.codings_size,)
 
     def decode(self, codings: Tensor) -> Tensor:
-        """Codings [N, codings_size] -> images [N, *input], by the moving average of the generator."""
-        images: Tensor = self.average_generator(codings)
+        """Codings [N, codings_size] -> images [N, *input]."""
+        images: Tensor = self.generator(codings)
         return images
 
     # max over D of E[log D(x)] + E[log(1 - D(G(z)))]: equation 1
     def critic_loss(self, inputs: Tensor, generator: Generator) -> Tensor:
         """Cross-entropy of telling images [N, *input] from as many generated ones."""
         with torch.no_grad():
-            fakes = self._generate(len(inputs), generator)
+            fakes = self.sample(len(inputs), generator)
         scores = self.critic(torch.cat((inputs, fakes)))  # [2N]
         is_real = torch.cat((scores.new_ones(len(inputs)), scores.new_zeros(len(fakes))))
         return functional.binary_cross_entropy_with_logits(scores, is_real)
@@ -70,37 +66,26 @@ class GAN(Variant):
     # max over G of E[log D(G(z))]: section 3, the form that does not saturate
     def generator_loss(self, inputs: Tensor, generator: Generator) -> Tensor:
         """Cross-entropy of passing as many generated images as there are in the batch [N, *input] off as real."""
-        scores = self.critic(self._generate(len(inputs), generator))  # [N]
+        scores = self.critic(self.sample(len(inputs), generator))  # [N]
         return functional.binary_cross_entropy_with_logits(scores, torch.ones_like(scores))
-
-    def _generate(self, num_rows: int, generator: Generator) -> Tensor:
-        """Images [num_rows, *input] from the generator that is being trained."""
-        codings = torch.randn(num_rows, *self.codings_shape, generator=generator, device=generator.device)
-        images: Tensor = self.generator(codings)
-        return images
 
     def stages(self, training: TrainingConfig) -> tuple[Stage, ...]:
         """One stage of two phases, the critic's first."""
         critic = Phase(name="critic", module=self.critic, objective=self.critic_loss)
         generator = Phase(name="generator", module=self.generator, objective=self.generator_loss)
-        average = Average(
-            source=self.generator,
-            target=self.average_generator,
-            half_life_images=self.config.average_half_life_images,
-        )
-        return (Stage(name="joint", num_epochs=training.num_epochs, phases=(critic, generator), averages=(average,)),)
+        return (Stage(name="joint", num_epochs=training.num_epochs, phases=(critic, generator)),)
 
     def validation_metrics(self, inputs: Tensor, generator: Generator) -> Mapping[str, Tensor]:  # noqa: ARG002
         """None: a GAN's losses say nothing about its samples."""
         return {}
 
     def graph_modules(self) -> tuple[ExportGraph, ...]:
-        """The generator's moving average as decoder, and the critic."""
+        """The generator as decoder, and the critic."""
         codings = GraphTensor(name="codings", shape=self.codings_shape)
         images = GraphTensor(name="outputs", shape=self.input_shape)
         inputs = GraphTensor(name="inputs", shape=self.input_shape)
         scores = GraphTensor(name="scores", shape=())
         return (
-            ExportGraph(role="decoder", module=self.average_generator.eval(), inputs=(codings,), outputs=(images,)),
+            ExportGraph(role="decoder", module=self.generator.eval(), inputs=(codings,), outputs=(images,)),
             ExportGraph(role="critic", module=self.critic.eval(), inputs=(inputs,), outputs=(scores,)),
         )

@@ -1,0 +1,156 @@
+import pytest
+import torch
+from latentry_trainer.config import RunConfig, TrainingConfig
+from latentry_trainer.variants import VARIANTS, Autoencoder, Variant, build_variant
+from latentry_trainer.variants.denoising import DenoiseGaussian
+from latentry_trainer.variants.gan import GAN
+from latentry_trainer.variants.stacked import Stacked
+from latentry_trainer.variants.vae import VAE, kl_divergence, sample_codings
+from torch import Generator, Tensor
+from torch.distributions import Normal
+from torch.distributions.kl import kl_divergence as reference_kl
+
+SHAPES = [(1, 28, 28), (3, 8, 6)]
+
+
+def build(name: str, shape: tuple[int, ...]) -> Variant:
+    return build_variant(RunConfig(preset=name, variant=name, model=VARIANTS[name].Config()), shape)
+
+
+def images(*shape: int) -> Tensor:
+    return torch.rand(5, *shape, generator=Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_graphs_keep_their_promises_about_names_and_shapes(name: str, shape: tuple[int, ...]) -> None:
+    variant = build(name, shape)
+    fixed = {
+        "encoder": (["inputs"], ["codings"]),
+        "decoder": (["codings"], ["outputs"]),
+        "denoiser": (["inputs"], ["outputs"]),
+        "critic": (["inputs"], ["scores"]),
+    }
+    for graph in variant.graph_modules():
+        inputs, outputs = fixed[graph.role]
+        assert [tensor.name for tensor in graph.inputs] == inputs
+        extra = ["log_variance"] if (name, graph.role) == ("vae", "encoder") else []
+        assert [tensor.name for tensor in graph.outputs] == outputs + extra
+        results = graph.module(*(torch.rand(3, *tensor.shape) for tensor in graph.inputs))
+        results = results if isinstance(results, tuple) else (results,)
+        assert [tuple(result.shape) for result in results] == [(3, *tensor.shape) for tensor in graph.outputs]
+        assert not graph.module.training
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_has_the_graphs_that_its_capabilities_need(name: str) -> None:
+    needed = {
+        "ENCODE": "encoder",
+        "DECODE": "decoder",
+        "RECONSTRUCT": "denoiser",
+        "DENOISE": "denoiser",
+        "SAMPLE": "decoder",
+        "INTERPOLATE": "decoder",
+        "SCORE": "denoiser",
+    }
+    variant = build(name, (1, 28, 28))
+    roles = {graph.role for graph in variant.graph_modules()}
+    assert {needed[capability] for capability in variant.capabilities} <= roles
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_images_come_out_in_their_shape_and_range(name: str, shape: tuple[int, ...]) -> None:
+    variant = build(name, shape)
+    samples = variant.sample(4, Generator().manual_seed(0))
+    assert samples.shape == (4, *shape)
+    assert samples.min().item() >= 0
+    assert samples.max().item() <= 1
+    if isinstance(variant, Autoencoder):
+        assert torch.equal(variant.reconstruct(images(*shape)), variant.decode(variant.encode(images(*shape))))
+
+
+def test_stacked_loss_is_the_cross_entropy_of_the_reconstruction() -> None:
+    variant = Stacked(Stacked.Config(), (1, 4, 4))
+    inputs = images(1, 4, 4)
+    outputs = variant.reconstruct(inputs)
+    expected = -(inputs * outputs.log() + (1 - inputs) * (1 - outputs).log()).mean()
+    assert variant.loss(inputs, Generator()).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_rounded_accuracy_counts_the_values_on_the_right_side_of_a_half() -> None:
+    variant = Stacked(Stacked.Config(), (1, 4, 4))
+    inputs = images(1, 4, 4)
+    expected = (variant.reconstruct(inputs).round() == inputs.round()).float().mean()
+    assert variant.validation_metrics(inputs, Generator())["rounded_accuracy"].item() == pytest.approx(expected.item())
+
+
+def test_denoising_compares_what_becomes_of_the_noisy_image_with_the_clean_one() -> None:
+    variant = DenoiseGaussian(DenoiseGaussian.Config(noise_std=0.5), (1, 4, 4))
+    inputs = images(1, 4, 4)
+    outputs = variant.reconstruct(variant.corrupt(inputs, Generator().manual_seed(3)))
+    expected = -(inputs * outputs.log() + (1 - inputs) * (1 - outputs).log()).mean()
+    assert variant.loss(inputs, Generator().manual_seed(3)).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_denoising_is_validated_without_noise() -> None:
+    variant = DenoiseGaussian(DenoiseGaussian.Config(noise_std=0.5), (1, 4, 4))
+    inputs = images(1, 4, 4)
+    first, second = (variant.validation_metrics(inputs, Generator().manual_seed(seed))["bce"] for seed in (1, 2))
+    assert torch.equal(first, second)
+
+
+def test_noise_has_its_standard_deviation() -> None:
+    variant = DenoiseGaussian(DenoiseGaussian.Config(noise_std=0.2), (1, 100, 100))
+    noise = variant.corrupt(torch.zeros(10, 1, 100, 100), Generator().manual_seed(0))
+    assert noise.std().item() == pytest.approx(0.2, rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.002)
+
+
+def test_kl_divergence_is_that_of_two_gaussians() -> None:
+    mean, log_variance = torch.randn(6, 4), torch.randn(6, 4)
+    expected = reference_kl(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).sum(dim=1)
+    torch.testing.assert_close(kl_divergence(mean, log_variance), expected)
+
+
+def test_codings_are_drawn_with_their_mean_and_variance() -> None:
+    mean, log_variance = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, -2.0]])
+    codings = sample_codings(mean.expand(20_000, 2), log_variance.expand(20_000, 2), Generator().manual_seed(0))
+    torch.testing.assert_close(codings.mean(0), mean[0], atol=0.03, rtol=0)
+    torch.testing.assert_close(codings.var(0), log_variance[0].exp(), atol=0.03, rtol=0)
+
+
+def test_vae_loss_is_cross_entropy_and_kl_a_value() -> None:
+    variant = VAE(VAE.Config(), (1, 4, 4))
+    inputs = images(1, 4, 4)
+    figures = variant.validation_metrics(inputs, Generator().manual_seed(0))
+    mean, log_variance = variant.encoder(inputs)
+    assert figures["kl"].item() == pytest.approx(kl_divergence(mean, log_variance).mean().item() / 16, rel=1e-5)
+    assert figures["loss"].item() == pytest.approx(figures["bce"].item() + figures["kl"].item(), rel=1e-6)
+    assert torch.equal(variant.loss(inputs, Generator().manual_seed(0)), figures["loss"])
+
+
+def test_gan_phases_reach_their_own_weights_only() -> None:
+    variant = GAN(GAN.Config(), (1, 4, 4))
+    variant.critic_loss(images(1, 4, 4), Generator()).backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is None for weight in variant.generator.parameters())
+    assert all(weight.grad is not None for weight in variant.critic.parameters())
+
+
+def test_gan_losses_of_a_critic_that_knows_nothing_are_log_two() -> None:
+    variant = GAN(GAN.Config(), (1, 4, 4))
+    for weight in variant.critic.parameters():
+        torch.nn.init.zeros_(weight)
+    expected = torch.log(torch.tensor(2.0)).item()
+    assert variant.critic_loss(images(1, 4, 4), Generator()).item() == pytest.approx(expected)
+    assert variant.generator_loss(images(1, 4, 4), Generator()).item() == pytest.approx(expected)
+
+
+def test_gan_trains_its_critic_first() -> None:
+    variant = GAN(GAN.Config(), (1, 4, 4))
+    (stage,) = variant.stages(TrainingConfig(num_epochs=3))
+    assert [(phase.name, phase.module) for phase in stage.phases] == [
+        ("critic", variant.critic),
+        ("generator", variant.generator),
+    ]
+    assert stage.num_epochs == 3
