@@ -38,7 +38,7 @@ class AsyncClient(BaseClient):
 
     Every operation can raise the exceptions of `exceptions`.
 
-        async with AsyncClient("localhost:8500") as client:
+        async with AsyncClient("localhost:50051") as client:
             encoding = await client.encode("stacked", images)
     """
 

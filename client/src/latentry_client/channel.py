@@ -13,7 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
 from latentry.v1 import inference_service_pb2_grpc, model_service_pb2_grpc
 
-DEFAULT_ADDRESS = "localhost:8500"
+DEFAULT_ADDRESS = "localhost:50051"
 
 _INFERENCE = "latentry.v1.InferenceService"
 _MODELS = "latentry.v1.ModelService"

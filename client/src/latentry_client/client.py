@@ -34,7 +34,7 @@ class Client(BaseClient):
 
     Every operation can raise the exceptions of `exceptions`.
 
-        with Client("localhost:8500") as client:
+        with Client("localhost:50051") as client:
             encoding = client.encode("stacked", images)
     """
 

@@ -334,9 +334,10 @@ def unload_model(model: str, *, version: int = 0, timeout_s: float | None = None
     )
 
 
-def health(model: str = "", *, timeout_s: float | None = None) -> Request[Health]:
-    """Ask whether a model answers requests, or the server as a whole (no model)."""
-    message = health_pb2.HealthCheckRequest(service=model)
+def health(model: str = "", *, version: int = 0, timeout_s: float | None = None) -> Request[Health]:
+    """Ask whether a model, or one version of it, answers requests; without a model, whether the server does."""
+    service = f"{model}/{checks.int32('version', version)}" if version else model
+    message = health_pb2.HealthCheckRequest(service=service)
     return Request(rpc="Check", build=lambda _: message, parse=responses.health, model=model, timeout_s=timeout_s)
 
 

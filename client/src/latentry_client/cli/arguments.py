@@ -1,0 +1,40 @@
+"""Words of the command line: models, lists of numbers, labels."""
+
+import re
+
+from latentry_client.results import Model
+
+_MODEL = re.compile(r"(?P<name>[^/]+)(/(?P<version>[1-9][0-9]*))?")
+_RANGE = re.compile(r"(?P<first>[0-9]+)(-(?P<last>[0-9]+))?")
+_MAX_NUMBERS = 1_000_000
+
+
+def model_version(text: str) -> tuple[str, int]:
+    """Read MODEL: `name` or `name/version`; 0 stands for the newest version."""
+    match = _MODEL.fullmatch(text)
+    if match is None:
+        raise ValueError(f"MODEL: expected <name> or <name>/<version>, got {text!r}")
+    return match["name"], int(match["version"] or 0)
+
+
+def numbers(name: str, text: str) -> list[int]:
+    """Read `1,5,7-9`."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(f"{name}: expected whole numbers and ranges such as 1,5,7-9, got {text!r}")
+        first, last = int(match["first"]), int(match["last"] or match["first"])
+        if last - first >= _MAX_NUMBERS:
+            raise ValueError(f"{name}: expected ranges of at most {_MAX_NUMBERS} numbers, got {part!r}")
+        found += range(first, last + 1)
+    return found
+
+
+def labels(name: str, text: str | None, model: Model, rows: int) -> list[int] | None:
+    """Read labels, by number or by the model's names; a single one holds for all rows."""
+    if text is None:
+        return None
+    by_name = {label: [number] for number, label in enumerate(model.label_names)}
+    found = [number for part in text.split(",") for number in by_name.get(part.strip()) or numbers(name, part)]
+    return found * rows if len(found) == 1 else found

@@ -1,0 +1,255 @@
+"""The command `latentry` in a process of its own, against latentry-server itself and real bundles."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.client.plain_service import PlainService
+from tests.server import bundles
+
+IMAGES = bundles.images(5)
+
+
+class Latentry:
+    """Runs the command in a folder of its own."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "LATENTRY_ADDRESS": address, "COLUMNS": "200"}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["latentry", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def ok(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.ok(*arguments, "--json"))
+        return answer
+
+    def refused(self, code: int, *arguments: str) -> str:
+        """Run a command that must fail with one clear line."""
+        done = self.run(*arguments)
+        assert done.returncode == code, done
+        assert done.stdout == ""
+        assert done.stderr.startswith("latentry: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+    def load(self, name: str) -> np.ndarray:
+        array: np.ndarray = np.load(self.folder / name)
+        return array
+
+    def size(self, name: str) -> tuple[int, int]:
+        with Image.open(self.folder / name) as image:
+            return image.size
+
+
+@pytest.fixture
+def latentry(server_address: str, tmp_path: Path) -> Latentry:
+    np.save(tmp_path / "images.npy", IMAGES)
+    np.save(tmp_path / "codings.npy", np.eye(3, dtype=np.float32))
+    (tmp_path / "photos").mkdir()
+    for row, image in enumerate(IMAGES):
+        Image.fromarray((image[0] * 255).astype(np.uint8)).save(tmp_path / "photos" / f"shoe{row}.png")
+    return Latentry(server_address, tmp_path)
+
+
+def test_encode(latentry: Latentry) -> None:
+    answer = latentry.json("encode", "autoencoder", "images.npy", "-o", "codings.npy")
+    assert answer.keys() == {"model", "version", "output", "shape", "dtype", "queue_us", "compute_us"}
+    assert (answer["model"], answer["version"], answer["shape"]) == ("autoencoder", 1, [5, 3])
+    expected = bundles.Autoencoder().encode(IMAGES)
+    np.testing.assert_allclose(latentry.load("codings.npy"), expected, atol=1e-5)
+    text = latentry.ok("encode", "autoencoder/1", "photos", "photos/shoe0.png", "-o", "photos.npy")
+    assert text == "photos.npy: float32 [6, 3] by autoencoder/1\n"
+    np.testing.assert_allclose(latentry.load("photos.npy")[:5], expected, atol=0.1)
+
+
+def test_decode(latentry: Latentry) -> None:
+    latentry.ok("decode", "autoencoder", "codings.npy", "-o", "out.npy")
+    expected = bundles.Autoencoder().decode(np.eye(3, dtype=np.float32))
+    np.testing.assert_allclose(latentry.load("out.npy"), expected, atol=1e-5)
+    latentry.ok("decode", "cgan", "codings.npy", "-o", "out.npy", "--labels", "boot,2,bag")
+    labelled = bundles.ConditionalGan().decode(np.eye(3, dtype=np.float32), np.array([0, 2, 2]))
+    np.testing.assert_allclose(latentry.load("out.npy"), labelled, atol=1e-5)
+
+
+def test_denoise_and_reconstruct_into_each_kind_of_output(latentry: Latentry) -> None:
+    expected = bundles.Autoencoder().reconstruct(IMAGES)
+    latentry.ok("reconstruct", "autoencoder", "images.npy", "-o", "out.npy")
+    np.testing.assert_allclose(latentry.load("out.npy"), expected, atol=1e-5)
+    latentry.ok("denoise", "autoencoder", "images.npy", "-o", "grid.png")
+    assert latentry.size("grid.png") == (3 * 4 + 2 * 2, 2 * 4 + 2)
+    latentry.ok("reconstruct", "autoencoder", "photos", "-o", "clean")
+    files = sorted(path.name for path in (latentry.folder / "clean").iterdir())
+    assert files == [f"{row:05d}-shoe{row}.png" for row in range(5)]
+    pixels = np.asarray(Image.open(latentry.folder / "clean" / files[1]))
+    np.testing.assert_allclose(pixels / 255, expected[1, 0], atol=0.05)
+
+
+def test_sample(latentry: Latentry) -> None:
+    answer = latentry.json("sample", "cgan", "--count", "3", "--labels", "shirt", "-o", "first.npy")
+    text = latentry.ok("sample", "cgan", "--count=3", "--labels=1", f"--seed={answer['seed']}", "-o", "again.npy")
+    assert f"seed {answer['seed']}" in text
+    np.testing.assert_array_equal(latentry.load("first.npy"), latentry.load("again.npy"))
+
+
+def test_interpolate(latentry: Latentry) -> None:
+    latentry.ok(
+        "interpolate", "vae", "--start", "photos/shoe0.png", "--end", "photos/shoe1.png", "--steps=6", "-o", "way.png"
+    )
+    assert latentry.size("way.png") == (6 * 4 + 5 * 2, 4)
+    latentry.ok(
+        *("interpolate", "autoencoder", "--start", "codings:codings.npy", "--end", "seeds:1-3", "-o", "way.npy"),
+        *("--steps", "3", "--mode", "linear"),
+    )
+    start = bundles.Autoencoder().decode(np.eye(3, dtype=np.float32))
+    np.testing.assert_allclose(latentry.load("way.npy")[:, 0], start, atol=1e-5)
+
+
+def test_style_mix(latentry: Latentry) -> None:
+    common = ("style-mix", "stylegan", "--rows", "seeds:1,2", "--layers", "0", "--noise-seed", "3")
+    answer = latentry.json(*common, "--columns", "seeds:5-7", "-o", "mix.npy")
+    assert (answer["shape"], answer["noise_seed"]) == ([2, 3, 1, 4, 4], 3)
+    latentry.ok(*common, "--columns", "seeds:5,6", "--layout", "pairs", "-o", "pairs.npy")
+    np.testing.assert_allclose(latentry.load("pairs.npy")[1], latentry.load("mix.npy")[1, 1], atol=1e-6)
+
+
+def test_score(latentry: Latentry) -> None:
+    answer = latentry.json("score", "autoencoder", "images.npy")
+    expected = ((bundles.Autoencoder().reconstruct(IMAGES) - IMAGES) ** 2).mean((1, 2, 3))
+    np.testing.assert_allclose([row["score"] for row in answer["scores"]], expected, atol=1e-5)
+    assert answer["scores"][1]["input"] == "images.npy[1]"
+    assert latentry.ok("score", "autoencoder", "photos").splitlines()[2].endswith("  shoe2.png")
+    latentry.ok("score", "autoencoder", "images.npy", "-o", "scores.npy")
+    np.testing.assert_allclose(latentry.load("scores.npy"), expected, atol=1e-5)
+
+
+def test_models(latentry: Latentry) -> None:
+    models = latentry.json("models", "list")["models"]
+    assert [(model["name"], model["version"], model["state"]) for model in models] == [
+        ("autoencoder", 1, "ready"),
+        ("cgan", 1, "ready"),
+        ("stylegan", 1, "ready"),
+        ("vae", 2, "ready"),
+        ("vae", 1, "unloaded"),
+    ]
+    assert models[1]["label_names"] == ["boot", "shirt", "bag"]
+    assert "autoencoder" in latentry.ok("models", "list")
+    assert latentry.json("models", "show", "vae/1")["manifest"]["variant"] == "vae"
+
+
+def test_load_and_unload(latentry: Latentry) -> None:
+    assert latentry.json("models", "load", "vae/1")["models"][0]["state"] == "ready"
+    assert latentry.json("models", "unload", "vae/2")["models"][0]["state"] == "unloaded"
+    assert latentry.json("encode", "vae", "images.npy", "-o", "out.npy")["version"] == 1
+    assert "unloaded" in latentry.refused(1, "encode", "vae/2", "images.npy", "-o", "out.npy")
+    assert latentry.json("models", "load", "vae")["models"][0]["version"] == 2
+    assert latentry.json("encode", "vae", "images.npy", "-o", "out.npy")["version"] == 2
+    latentry.ok("models", "unload", "vae/1")
+
+
+def test_health(latentry: Latentry) -> None:
+    assert latentry.ok("health") == "serving\n"
+    assert latentry.json("health", "vae/2")["status"] == "serving"
+    stopped = latentry.run("health", "vae/1")
+    assert (stopped.returncode, stopped.stdout) == (1, "not_serving\n")
+    assert "missing" in latentry.refused(1, "health", "missing")
+    assert latentry.refused(1, "health", "--address", "127.0.0.1:1")
+
+
+def test_images_are_made_to_fit(latentry: Latentry) -> None:
+    Image.new("RGB", (40, 30), (200, 10, 10)).save(latentry.folder / "large.png")
+    done = latentry.run("encode", "autoencoder", "large.png", "photos", "-o", "out.npy")
+    assert done.returncode == 0
+    assert done.stderr == "1 of 6 images were converted or resized to 1x4x4\n"
+    refused = latentry.refused(2, "encode", "autoencoder", "large.png", "-o", "out.npy", "--strict")
+    assert "large.png: expected L 4x4, got RGB 40x30" in refused
+
+
+def test_a_large_input_is_run_in_chunks_with_progress(latentry: Latentry) -> None:
+    many = bundles.images(1000)
+    np.save(latentry.folder / "many.npy", many)
+    done = latentry.run("encode", "autoencoder", "many.npy", "-o", "out.npy")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == "Encode autoencoder: 1000 of 1000 rows"
+    np.testing.assert_allclose(latentry.load("out.npy"), bundles.Autoencoder().encode(many), atol=1e-5)
+
+
+def test_wrong_command_lines(latentry: Latentry) -> None:
+    (latentry.folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
+    (latentry.folder / "empty").mkdir()
+    np.save(latentry.folder / "pickle.npy", np.array([{}]), allow_pickle=True)
+    np.save(latentry.folder / "small.npy", IMAGES.astype(np.uint8))
+    output = ("-o", "out.npy")
+    for arguments, message in {
+        ("encode", "autoencoder", "images.npy"): "--output",
+        ("encode", "autoencoder", *output): "FILES",
+        ("encodes",): 'Did you mean "encode"',
+        ("encode", "autoencoder", "nowhere.npy", *output): "nowhere.npy",
+        ("encode", "autoencoder", "nowhere.png", *output): "nowhere.png",
+        ("encode", "autoencoder", "broken.png", *output): "broken.png: expected an image",
+        ("encode", "autoencoder", "empty", *output): "empty: expected a folder with images",
+        ("encode", "autoencoder", "pickle.npy", *output): "pickle.npy: expected an .npy file of numbers",
+        ("encode", "autoencoder", "images.npy", "small.npy", *output): "small.npy: expected rows of float32",
+        ("encode", "autoencoder", "images.npy", "-o", "out.png"): "--output: expected *.npy",
+        ("reconstruct", "autoencoder", "images.npy", "-o", "out.jpg"): "--output: expected *.npy, *.png or a folder",
+        ("reconstruct", "autoencoder", "images.npy", "-o", "no/out.npy"): "a folder that is there",
+        ("encode", "auto/x", "images.npy", *output): "MODEL: expected <name> or <name>/<version>",
+        ("sample", "vae", "--count", "0", *output): "count: expected 1",
+        ("sample", "cgan", "--labels", "hat", *output): "--labels: expected whole numbers",
+        ("interpolate", "vae", "--start", "seeds:x", "--end", "seeds:1", *output): "--start: expected whole numbers",
+        ("interpolate", "vae", "--start", "seeds:1", "--end", "seeds:1,2", *output): "end: expected 1 rows",
+        ("health", "--address", "localhost"): "address: expected HOST:PORT",
+        ("health", "--address", "example.org:1", "--token", "s"): "token: expected TLS",
+    }.items():
+        assert message in latentry.refused(2, *arguments)
+    assert not (latentry.folder / "out.npy").exists()
+
+
+def test_what_the_server_refuses(latentry: Latentry) -> None:
+    np.save(latentry.folder / "wide.npy", np.zeros((2, 1, 4, 5), np.float32))
+    np.save(latentry.folder / "loud.npy", np.full((2, 1, 4, 4), 2, np.float32))
+    for arguments, message in {
+        ("encode", "missing", "images.npy"): "missing",
+        ("encode", "vae/9", "images.npy"): "9",
+        ("encode", "stylegan", "images.npy"): "ENCODE",
+        ("encode", "autoencoder", "wide.npy"): "inputs",
+        ("encode", "autoencoder", "loud.npy"): "inputs",
+        ("sample", "cgan", "--labels", "7"): "labels",
+        ("encode", "autoencoder", "images.npy", "--address", "127.0.0.1:1"): "connect",
+    }.items():
+        assert message in latentry.refused(1, *arguments, "-o", "out.npy")
+    assert not (latentry.folder / "out.npy").exists()
+
+
+def test_the_token_comes_from_the_environment(address: str, service: PlainService, tmp_path: Path) -> None:
+    latentry = Latentry(address, tmp_path)
+    latentry.environment["LATENTRY_TOKEN"] = "s3cret"  # noqa: S105
+    latentry.ok("models", "list")
+    assert service.metadata[0]["authorization"] == "Bearer s3cret"
+
+
+def test_without_the_extra_a_line_says_what_to_install() -> None:
+    hide = "import sys; sys.modules['cyclopts'] = None; from latentry_client.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "latentry: cyclopts is missing: pip install 'latentry-client[cli]'\n"

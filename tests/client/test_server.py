@@ -1,0 +1,109 @@
+"""The SDK against latentry-server itself: what comes back is what numpy computes from the bundles' weights."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from latentry_client import AsyncClient, Client, FromInputs, FromSeeds, exceptions, requests
+
+from tests.server import bundles
+
+IMAGES = bundles.images(700)
+MODEL = bundles.Autoencoder()
+
+
+def test_images_in_and_out(server_address: str) -> None:
+    with Client(server_address) as client:
+        encoding = client.encode("autoencoder", IMAGES)
+        np.testing.assert_allclose(encoding.codings, MODEL.encode(IMAGES), atol=1e-5)
+        assert encoding.run.compute_us > 0
+        decoded = client.decode("autoencoder", encoding.codings)
+        np.testing.assert_allclose(decoded.outputs, MODEL.reconstruct(IMAGES), atol=1e-5)
+        for operation in (client.reconstruct, client.denoise):
+            np.testing.assert_allclose(operation("autoencoder", IMAGES).outputs, decoded.outputs, atol=1e-5)
+        pixels = np.round(IMAGES[:, 0] * 255).astype(np.uint8)
+        outputs = client.reconstruct("autoencoder", pixels, output_dtype="uint8").outputs
+        np.testing.assert_allclose(outputs / 255, MODEL.reconstruct((pixels / 255)[:, None]), atol=0.003)
+        errors = ((decoded.outputs - IMAGES) ** 2).mean((1, 2, 3))
+        np.testing.assert_allclose(client.score("autoencoder", IMAGES).scores, errors, atol=1e-5)
+        variance = client.encode("vae", IMAGES[:3], version=2).log_variance
+        np.testing.assert_allclose(variance, bundles.Vae(seed=1).log_variance(IMAGES[:3]), atol=1e-5)
+
+
+async def test_samples_do_not_depend_on_the_chunks(server_address: str) -> None:
+    with Client(server_address, max_rows=1000) as client:
+        whole = client.sample("cgan", 500, include_codings=True)
+        chunked = client.sample("cgan", 500, seed=whole.seed)
+        np.testing.assert_array_equal(whole.labels, chunked.labels)
+        streamed = client.stream(requests.sample("cgan", 1, seed=whole.seed, first_row=row) for row in range(500))
+        one_by_one = np.concatenate([sample.outputs for sample in streamed])
+    async with AsyncClient(server_address, max_rows=7) as async_client:
+        from_async = await async_client.sample("cgan", 500, seed=whole.seed)
+    for outputs in (chunked.outputs, from_async.outputs, one_by_one):
+        np.testing.assert_allclose(outputs, whole.outputs, atol=1e-6)
+    assert whole.codings is not None
+    assert whole.labels is not None
+    np.testing.assert_allclose(whole.outputs, bundles.ConditionalGan().decode(whole.codings, whole.labels), atol=1e-5)
+
+
+def test_ways_and_mixes(server_address: str) -> None:
+    with Client(server_address) as client, Client(server_address, max_rows=10) as chunking_client:
+        args = ("vae", FromInputs(IMAGES[:20]), FromSeeds(range(20)))
+        way = client.interpolate(*args, steps=5)
+        assert way.outputs.shape == (20, 5, 1, 4, 4)
+        np.testing.assert_allclose(chunking_client.interpolate(*args, steps=5).outputs, way.outputs, atol=1e-6)
+        mix = client.style_mix("stylegan", FromSeeds(range(9)), FromSeeds([7, 8]), layers=[1], truncation_psi=0.7)
+        again = chunking_client.style_mix(
+            "stylegan",
+            FromSeeds(range(9)),
+            FromSeeds([7, 8]),
+            layers=[1],
+            truncation_psi=0.7,
+            noise_seed=mix.noise_seed,
+        )
+        np.testing.assert_allclose(again.outputs, mix.outputs, atol=1e-6)
+
+
+async def test_many_at_once(server_address: str) -> None:
+    async with AsyncClient(server_address) as client:
+        calls = [client.encode("autoencoder", IMAGES[row : row + 1]) for row in range(100)]
+        bad = [client.encode("autoencoder", np.full((1, 1, 4, 4), np.nan)) for _ in range(5)]
+        results = await asyncio.gather(*calls, *bad, return_exceptions=True)
+    for row, result in enumerate(results[:100]):
+        assert not isinstance(result, BaseException)
+        np.testing.assert_allclose(result.codings, MODEL.encode(IMAGES[row : row + 1]), atol=1e-5)
+    assert all(isinstance(result, exceptions.InvalidArgumentError) for result in results[100:])
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "reason", "field"),
+    [
+        (requests.encode("autoencoder", np.zeros((2, 1, 4, 5))), ValueError, "INVALID_INPUT", "inputs"),
+        (requests.encode("autoencoder", np.zeros((0, 1, 4, 4))), ValueError, "INVALID_INPUT", "inputs"),
+        (requests.encode("autoencoder", np.full((2, 1, 4, 4), 1.5)), ValueError, "INVALID_INPUT", "inputs"),
+        (requests.decode("autoencoder", [[np.inf, 0, 0]]), ValueError, "INVALID_INPUT", "codings"),
+        (requests.decode("cgan", [[0.0, 0, 0]], labels=[3]), ValueError, "INVALID_INPUT", "labels"),
+        (requests.encode("missing", IMAGES), exceptions.NotFoundError, "MODEL_NOT_FOUND", None),
+        (requests.encode("vae", IMAGES, version=9), exceptions.NotFoundError, "VERSION_NOT_FOUND", None),
+        (requests.encode("cgan", IMAGES), exceptions.FailedPreconditionError, "CAPABILITY_MISSING", None),
+        (requests.encode("vae", IMAGES, version=1), exceptions.UnavailableError, "MODEL_NOT_READY", None),
+    ],
+)
+def test_refusals(
+    server_address: str,
+    request_: requests.Request[object],
+    error: type[Exception],
+    reason: str,
+    field: str | None,
+) -> None:
+    with Client(server_address, max_attempts=1) as client:
+        with pytest.raises(error) as caught:
+            client.run(request_)
+        assert isinstance(caught.value, exceptions.LatentryError)
+        assert caught.value.reason == reason
+        if field is not None:
+            (violation,) = caught.value.field_violations
+            assert violation.field.startswith(field)
+            assert "expected" in violation.description
+        (streamed,) = client.stream([request_], return_exceptions=True)
+        assert type(streamed) is type(caught.value)
