@@ -3,6 +3,7 @@
 Run by `make demo`. What an earlier run has trained is used again.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from latentry_client import Client, FromInputs, Model
+from latentry_client import Client, FromInputs
+from latentry_client.results import Model
 from latentry_trainer.config import DataConfig
 from latentry_trainer.data import Dataset, load_dataset
 from latentry_trainer.report.grids import write_grid
@@ -91,7 +93,7 @@ def train(name: str, preset: str) -> None:
 @contextmanager
 def serve() -> Iterator[str]:
     """Run the server on a free port and yield its address."""
-    command = [COMMANDS / "latentry-server", "--repository", str(REPOSITORY), "--port", "0", "--metrics-port", "0"]
+    command = [str(COMMANDS / "latentry-server"), "--repository", str(REPOSITORY), "--port", "0", "--metrics-port", "0"]
     with (FOLDER / "server.log").open("w+") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             yield wait_for_address(server, Path(log.name))
@@ -129,7 +131,8 @@ def denoising(client: Client, dataset: Dataset) -> Section:
     outputs = client.denoise("denoise-gaussian", noisy).outputs
     return Section(
         "Denoising",
-        f"Gaussian noise of standard deviation {NOISE_STD} on images that the model has never seen, and what it makes of them.",
+        f"Images that the model has never seen, with Gaussian noise of standard deviation {NOISE_STD}, and what it"
+        " makes of them.",
         'client.denoise("denoise-gaussian", noisy).outputs',
         (grid("denoising.png", np.concatenate([noisy, outputs]), 12, "denoising autoencoder"),),
     )
@@ -140,7 +143,7 @@ def samples(address: str) -> Section:
     pictures, shown = [], []
     for model in ("vae", "gan"):
         file = f"{model}-samples.png"
-        arguments = ["sample", model, str(FOLDER / file), "--count", "64", "--seed", str(SEED)]
+        arguments = ["sample", model, "--count", "64", "--seed", str(SEED), "--output", str(FOLDER / file)]
         subprocess.run([COMMANDS / "latentry", *arguments, "--address", address], check=True)
         shown.append(shlex.join(["latentry", *arguments]))
         pictures.append(Picture(file, f"{model.upper()}, seed {SEED}"))
@@ -158,7 +161,7 @@ def interpolation(client: Client, dataset: Dataset) -> Section:
     ways = client.interpolate("vae", start=FromInputs(images[:4]), end=FromInputs(images[4:]), steps=12).outputs
     return Section(
         "Interpolation",
-        "Each row goes from the coding of one test image to that of another, and every point on the way is a plausible image.",
+        "Each row goes from the coding of one test image to that of another, every point a plausible image.",
         'client.interpolate("vae", start=FromInputs(a), end=FromInputs(b), steps=12).outputs',
         (grid("interpolation.png", ways.reshape(-1, *dataset.input_shape), 12, "VAE"),),
     )
@@ -173,7 +176,8 @@ def codings_map(client: Client, dataset: Dataset) -> Section:
     write_map(FOLDER / "codings.png", points, labels[:1000].numpy(), dataset.label_names, images)
     return Section(
         "Map of the codings",
-        "1 000 test images, placed by t-SNE on their codings alone. The autoencoder has never seen a label, and yet the classes part.",
+        "1 000 test images, placed by t-SNE on their codings alone. The autoencoder has never seen a label, and yet the"
+        " classes part.",
         'codings = client.encode("stacked", images).codings\npoints = sklearn.manifold.TSNE().fit_transform(codings)',
         (Picture("codings.png", "stacked autoencoder", smooth=True),),
     )
@@ -181,8 +185,7 @@ def codings_map(client: Client, dataset: Dataset) -> Section:
 
 def test_images(dataset: Dataset, count: int) -> Images:
     """The first test images, [count, 1, 28, 28] in [0, 1]."""
-    images: Images = dataset.images_of("test")[:count].numpy().astype(np.float32) / 255
-    return images
+    return np.asarray(dataset.images_of("test")[:count].numpy() / 255, np.float32)
 
 
 def grid(file: str, images: Images, num_columns: int, caption: str) -> Picture:
@@ -215,14 +218,15 @@ def write_page(models: list[Model], sections: list[Section]) -> None:
 
 def next_commands() -> str:
     """What to type next."""
+    folder = os.path.relpath(COMMANDS)
     return "\n".join(
-        [
-            f"{COMMANDS.parent.name}/bin/latentry-server --repository {REPOSITORY}    # in one terminal",
-            f"{COMMANDS.parent.name}/bin/latentry models                            # in another",
-            f"{COMMANDS.parent.name}/bin/latentry sample gan samples.png --count 100",
-            f"{COMMANDS.parent.name}/bin/latentry-train list",
-            f"{COMMANDS.parent.name}/bin/latentry-train run stacked                 # the book's preset, a minute or two",
-        ]
+        (
+            f"{folder}/latentry-server --repository {REPOSITORY}     # in one terminal",
+            f"{folder}/latentry models                             # in another",
+            f"{folder}/latentry sample gan --count 100 --output samples.png",
+            f"{folder}/latentry-train list",
+            f"{folder}/latentry-train run stacked                  # the book's preset: a minute or two",
+        )
     )
 
 
