@@ -8,7 +8,7 @@ import gzip
 import logging
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -33,71 +33,89 @@ LABEL_NAMES = (
     "Ankle boot",
 )
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
-_NUM_VALIDATION = 5_000
 _APT_TIMEOUT_S = 300
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _File:
-    """One of the four files."""
+class File:
+    """A gzip-compressed file in the IDX format."""
 
     name: str
     published_sha256: str
     """Of the compressed file on the site."""
     content_sha256: str
-    """Of the decompressed content, in the IDX format."""
+    """Of the decompressed content."""
     num_header_bytes: int
     num_items: int
     item_shape: tuple[int, ...]
 
 
-_TRAIN_IMAGES = _File(
-    name="train-images-idx3-ubyte.gz",
-    published_sha256="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-    content_sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    num_header_bytes=16,
-    num_items=60_000,
-    item_shape=(1, 28, 28),
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The four files."""
+
+    train_images: File
+    train_labels: File
+    test_images: File
+    test_labels: File
+    num_validation: int
+    """The last so many of the training files are for validation."""
+
+    def __iter__(self) -> Iterator[File]:
+        return iter((self.train_images, self.train_labels, self.test_images, self.test_labels))
+
+
+PUBLISHED = Files(
+    train_images=File(
+        name="train-images-idx3-ubyte.gz",
+        published_sha256="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        content_sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        num_header_bytes=16,
+        num_items=60_000,
+        item_shape=(1, 28, 28),
+    ),
+    train_labels=File(
+        name="train-labels-idx1-ubyte.gz",
+        published_sha256="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        content_sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        num_header_bytes=8,
+        num_items=60_000,
+        item_shape=(),
+    ),
+    test_images=File(
+        name="t10k-images-idx3-ubyte.gz",
+        published_sha256="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        content_sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        num_header_bytes=16,
+        num_items=10_000,
+        item_shape=(1, 28, 28),
+    ),
+    test_labels=File(
+        name="t10k-labels-idx1-ubyte.gz",
+        published_sha256="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        content_sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        num_header_bytes=8,
+        num_items=10_000,
+        item_shape=(),
+    ),
+    num_validation=5_000,
 )
-_TRAIN_LABELS = _File(
-    name="train-labels-idx1-ubyte.gz",
-    published_sha256="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-    content_sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    num_header_bytes=8,
-    num_items=60_000,
-    item_shape=(),
-)
-_TEST_IMAGES = _File(
-    name="t10k-images-idx3-ubyte.gz",
-    published_sha256="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-    content_sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    num_header_bytes=16,
-    num_items=10_000,
-    item_shape=(1, 28, 28),
-)
-_TEST_LABELS = _File(
-    name="t10k-labels-idx1-ubyte.gz",
-    published_sha256="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-    content_sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    num_header_bytes=8,
-    num_items=10_000,
-    item_shape=(),
-)
-_FILES = (_TRAIN_IMAGES, _TRAIN_LABELS, _TEST_IMAGES, _TEST_LABELS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where to look for the files."""
+    """Where to look, and for what."""
 
     cache: Path = field(default_factory=lambda: Path(pooch.os_cache("latentry")) / "fashion-mnist")
     """Where downloads are kept; follows XDG_CACHE_HOME."""
     system: Path = Path("/usr/share/datasets/fashion-mnist")
-    """Where Debian's package puts them."""
+    """Where Debian's package puts the files."""
     url: str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
     """The data set's own site."""
+    files: Files = PUBLISHED
+    """The files to find."""
 
 
 def load(places: Places | None = None) -> Dataset:
@@ -113,7 +131,7 @@ def load(places: Places | None = None) -> Dataset:
     failures = []
     for way, fetch in _WAYS.items():
         try:
-            return _read(fetch(places))
+            return _read(fetch(places), places.files)
         except (OSError, EOFError, ValueError, subprocess.SubprocessError) as error:
             failures.append(f"  {way}: {error}")
             _logger.info("Fashion-MNIST, %s: %s", way, error)
@@ -135,10 +153,10 @@ def _from_system(places: Places) -> Path:
 def _from_site(places: Places) -> Path:
     """Downloads the files into the cache."""
     downloads = pooch.create(
-        path=places.cache, base_url=places.url, registry={file.name: file.published_sha256 for file in _FILES}
+        path=places.cache, base_url=places.url, registry={file.name: file.published_sha256 for file in places.files}
     )
     pooch.get_logger().setLevel(logging.WARNING)
-    for file in _FILES:
+    for file in places.files:
         _logger.warning("downloading %s%s", places.url, file.name)
         downloads.fetch(file.name)
     return places.cache
@@ -154,7 +172,7 @@ def _from_debian(places: Places) -> Path:
             raise FileNotFoundError(f"apt-get left no {DEBIAN_PACKAGE}_*.deb")
         _command("dpkg-deb", "--extract", str(packages[0]), "unpacked", folder=folder)
         places.cache.mkdir(parents=True, exist_ok=True)
-        for file in _FILES:
+        for file in places.files:
             shutil.copy(Path(folder, "unpacked", "usr/share/datasets/fashion-mnist", file.name), places.cache)
     return places.cache
 
@@ -177,26 +195,26 @@ _WAYS: Mapping[str, Callable[[Places], Path]] = {
 }
 
 
-def _read(folder: Path) -> Dataset:
+def _read(folder: Path, files: Files) -> Dataset:
     """The four files of a folder, checked."""
-    images = np.concatenate((_read_file(folder, _TRAIN_IMAGES), _read_file(folder, _TEST_IMAGES)))
-    labels = np.concatenate((_read_file(folder, _TRAIN_LABELS), _read_file(folder, _TEST_LABELS)))
-    num_training_file, num_images = _TRAIN_IMAGES.num_items, len(images)
-    num_train = num_training_file - _NUM_VALIDATION
+    images = np.concatenate((_read_file(folder, files.train_images), _read_file(folder, files.test_images)))
+    labels = np.concatenate((_read_file(folder, files.train_labels), _read_file(folder, files.test_labels)))
+    test = files.train_images.num_items
+    validation = test - files.num_validation
     return Dataset(
         name="fashion-mnist",
         images=torch.from_numpy(images),
         labels=torch.from_numpy(labels.astype(np.int64)),
         label_names=LABEL_NAMES,
         splits={
-            "train": slice(0, num_train),
-            "validation": slice(num_train, num_training_file),
-            "test": slice(num_training_file, num_images),
+            "train": slice(0, validation),
+            "validation": slice(validation, test),
+            "test": slice(test, len(images)),
         },
     )
 
 
-def _read_file(folder: Path, file: _File) -> np.ndarray:
+def _read_file(folder: Path, file: File) -> np.ndarray:
     """uint8 [num_items, *item_shape]. Never reads more than the expected content."""
     num_bytes = file.num_header_bytes + file.num_items * int(np.prod(file.item_shape))
     with gzip.open(folder / file.name) as stream:

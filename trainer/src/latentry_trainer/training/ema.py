@@ -9,18 +9,17 @@ _RAMP_UP = 0.05  # half-life as a part of the images seen so far, at most: the f
 # average <- d average + (1 - d) weights, with d = 2^(-images / half-life): Polyak & Juditsky 1992, in its moving form
 @torch.no_grad()
 def update_average(
-    average: nn.Module, source: nn.Module, *, num_images: int, images_seen: int, half_life_images: float
+    average: list[nn.Parameter], weights: list[nn.Parameter], *, num_images: int, images_seen: int, half_life_images: float
 ) -> None:
-    """Moves an average towards its source.
+    """Moves an average towards the weights.
 
     Args:
-        average: A copy of the source, changed in place.
-        source: The model that is trained.
+        average: One tensor a weight, changed in place.
+        weights: The weights of the model that is trained.
         num_images: Images shown since the last update.
         images_seen: Images shown since the run began.
         half_life_images: After so many images a weight counts half.
     """
     half_life = min(half_life_images, _RAMP_UP * images_seen)
     new_part = 1 - 0.5 ** (num_images / half_life) if half_life else 1.0
-    for target, weight in zip(average.parameters(), source.parameters(), strict=True):
-        target.lerp_(weight, new_part)
+    torch._foreach_lerp_(average, weights, new_part)

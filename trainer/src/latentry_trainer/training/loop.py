@@ -68,6 +68,7 @@ def train(
 
     # Average: what is measured and exported.
     average = deepcopy(variant).requires_grad_(requires_grad=False)
+    average_weights, weights = list(average.parameters()), list(variant.parameters())
 
     # Position: the beginning, or the checkpoint's.
     stages = variant.stages(config)
@@ -97,8 +98,8 @@ def train(
                 position.step += 1
                 position.images_seen += len(rows)
                 update_average(
-                    average,
-                    variant,
+                    average_weights,
+                    weights,
                     num_images=len(rows),
                     images_seen=position.images_seen,
                     half_life_images=config.average_half_life_images,
