@@ -27,6 +27,8 @@ NUM_IMAGES = 7
 
 T = TypeVar("T")
 
+pytestmark = pytest.mark.timeout(1200)  # the first test builds the trainer's image and trains
+
 
 def run(*command: str | Path, timeout_s: float = 60) -> str:
     done = subprocess.run(
@@ -60,8 +62,8 @@ def eventually(look: Callable[[], T], timeout_s: float) -> T:
 
 
 def served_versions(model: str) -> list[int]:
-    listed = json.loads(run(LATENTRY, "models", "--address", ADDRESS, "--json"))
-    return [entry["version"] for entry in listed["models"] if entry["name"] == model and entry["state"] == "READY"]
+    listed = json.loads(run(LATENTRY, "models", "list", "--address", ADDRESS, "--json"))
+    return [entry["version"] for entry in listed["models"] if entry["name"] == model and entry["state"] == "ready"]
 
 
 def prometheus(query: str) -> float:
@@ -101,12 +103,22 @@ def test_new_model_is_served_without_restart(version: int, server: str, started_
 def test_call_from_outside_is_seen_in_prometheus(version: int, tmp_path: Path) -> None:
     calls = 'grpc_server_handled_total{job="latentry",grpc_method="Encode",grpc_code="OK"}'
     rows = f'latentry_batch_rows_sum{{job="latentry",model="{MODEL}",version="{version}",graph="encoder"}}'
+    codings_path = tmp_path / "codings.npy"
     calls_before = prometheus(calls)
     np.save(tmp_path / "inputs.npy", np.load(SLICE)["images"][:NUM_IMAGES, None])
 
-    run(LATENTRY, "encode", MODEL, tmp_path / "inputs.npy", "--out", tmp_path / "codings.npy", "--address", ADDRESS)
+    run(
+        LATENTRY,
+        "encode",
+        f"{MODEL}/{version}",
+        tmp_path / "inputs.npy",
+        "--output",
+        codings_path,
+        "--address",
+        ADDRESS,
+    )
 
-    codings = np.load(tmp_path / "codings.npy")
+    codings = np.load(codings_path)
     assert codings.shape == (NUM_IMAGES, 30)
     assert np.isfinite(codings).all()
     eventually(lambda: prometheus(rows) == NUM_IMAGES, timeout_s=30)  # the version is new: nobody else called it
