@@ -40,7 +40,7 @@ def images() -> np.ndarray:
 def server_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start latentry-server itself on small real bundles, one of each family."""
     repository = tmp_path_factory.mktemp("repository")
-    bundles.Autoencoder().write(repository, "autoencoder")
+    bundles.Autoencoder().write(repository, "stacked")
     bundles.Vae().write(repository, "vae")
     bundles.Vae(seed=1).write(repository, "vae", version=2)
     bundles.ConditionalGan().write(repository, "cgan")

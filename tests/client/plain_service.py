@@ -3,6 +3,8 @@
 Images are [1, 4, 4], codings [2] (mean, max). The model `plain` answers; other names misbehave as they say.
 """
 
+# ruff: noqa: N802 - gRPC names the methods
+
 import queue
 import threading
 import time
@@ -14,62 +16,73 @@ from typing import Any
 
 import grpc
 import numpy as np
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import duration_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from latentry.v1 import inference_service_pb2 as pb
-from latentry.v1 import inference_service_pb2_grpc, manifest_pb2, model_service_pb2, model_service_pb2_grpc
+from latentry.v1 import inference_service_pb2_grpc, manifest_pb2, model_service_pb2_grpc
+from latentry.v1 import model_service_pb2 as model_pb
 from latentry.v1.tensor_pb2 import DATA_TYPE_FLOAT32, DATA_TYPE_UINT8, Tensor
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A call's failure, as a google.rpc.Status."""
 
-    def __init__(self, code: int, message: str, *details: Any) -> None:
+    def __init__(self, code: int, message: str, *details: Message) -> None:
         super().__init__(message)
         self.status = status_pb2.Status(code=code, message=message)
         for detail in details:
-            packed = any_pb2.Any()
-            packed.Pack(detail)
-            self.status.details.append(packed)
+            self.status.details.add().Pack(detail)
 
 
-def refusal(model: str) -> Refusal | None:
-    def info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
-        return error_details_pb2.ErrorInfo(
-            reason=reason,
-            domain="latentry",
-            metadata=metadata,
-        )
+def info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
+    return error_details_pb2.ErrorInfo(reason=reason, domain="latentry", metadata=metadata)
 
-    violation = error_details_pb2.BadRequest.FieldViolation(
-        field="inputs.shape", description="expected [N, 1, 4, 4], got [1, 1, 4, 5]"
-    )
-    delay = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(nanos=250_000_000))
-    match model:
-        case "invalid":
-            bad = error_details_pb2.BadRequest(field_violations=[violation])
-            return Refusal(code_pb2.INVALID_ARGUMENT, "inputs.shape is wrong", info("INVALID_INPUT"), bad)
-        case "missing":
-            return Refusal(code_pb2.NOT_FOUND, "no model 'missing'", info("MODEL_NOT_FOUND"))
-        case "incapable":
-            what = info("CAPABILITY_MISSING", operation="ENCODE", capabilities="SAMPLE")
-            return Refusal(code_pb2.FAILED_PRECONDITION, "lacks ENCODE; it has SAMPLE", what)
-        case "full":
-            return Refusal(code_pb2.RESOURCE_EXHAUSTED, "the queue is full", info("QUEUE_FULL"), delay)
-        case "away":
-            return Refusal(code_pb2.UNAVAILABLE, "the server is shutting down", info("SHUTTING_DOWN"))
-        case "locked":
-            return Refusal(code_pb2.UNAUTHENTICATED, "no token", info("UNAUTHENTICATED"))
-        case "forbidden":
-            return Refusal(code_pb2.PERMISSION_DENIED, "not yours")
-        case "absent":
-            return Refusal(code_pb2.UNIMPLEMENTED, "no such call")
-        case "late":
-            return Refusal(code_pb2.DEADLINE_EXCEEDED, "too late", info("DEADLINE_EXCEEDED"))
-        case "crashing":
-            return Refusal(code_pb2.INTERNAL, "it broke", info("RUNTIME_FAILED"))
-    return None
+
+VIOLATION = error_details_pb2.BadRequest.FieldViolation(
+    field="inputs.shape", description="expected [N, 1, 4, 4], got [1, 1, 4, 5]"
+)
+DELAY = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(nanos=250_000_000))
+
+# By the model's name.
+REFUSALS: dict[str, tuple[int, str, tuple[Message, ...]]] = {
+    "invalid": (
+        code_pb2.INVALID_ARGUMENT,
+        "inputs.shape is wrong",
+        (info("INVALID_INPUT"), error_details_pb2.BadRequest(field_violations=[VIOLATION])),
+    ),
+    "missing": (code_pb2.NOT_FOUND, "no model 'missing'", (info("MODEL_NOT_FOUND"),)),
+    "incapable": (
+        code_pb2.FAILED_PRECONDITION,
+        "lacks ENCODE; it has SAMPLE",
+        (info("CAPABILITY_MISSING", operation="ENCODE", capabilities="SAMPLE"),),
+    ),
+    "full": (code_pb2.RESOURCE_EXHAUSTED, "the queue is full", (info("QUEUE_FULL"), DELAY)),
+    "away": (code_pb2.UNAVAILABLE, "the server is shutting down", (info("SHUTTING_DOWN"),)),
+    "locked": (code_pb2.UNAUTHENTICATED, "no token", (info("UNAUTHENTICATED"),)),
+    "forbidden": (code_pb2.PERMISSION_DENIED, "not yours", ()),
+    "absent": (code_pb2.UNIMPLEMENTED, "no such call", ()),
+    "late": (code_pb2.DEADLINE_EXCEEDED, "too late", (info("DEADLINE_EXCEEDED"),)),
+    "crashing": (code_pb2.INTERNAL, "it broke", (info("RUNTIME_FAILED"),)),
+}
+
+
+InferenceRequest = (
+    pb.EncodeRequest
+    | pb.DecodeRequest
+    | pb.DenoiseRequest
+    | pb.ReconstructRequest
+    | pb.SampleRequest
+    | pb.InterpolateRequest
+    | pb.ScoreRequest
+    | pb.StyleMixRequest
+)
+ModelRequest = model_pb.GetModelRequest | model_pb.LoadModelRequest | model_pb.UnloadModelRequest
+
+
+def read_metadata(context: grpc.ServicerContext) -> dict[str, str | bytes]:
+    return dict(context.invocation_metadata())
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
@@ -116,28 +129,29 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
-        self.metadata: list[dict[str, str]] = []
+        self.metadata: list[dict[str, str | bytes]] = []
         self.failures_left: dict[str, int] = defaultdict(int)
         self.version = 3
 
-    def answer(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def answer(self, request: InferenceRequest, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - any response
         """Answer an inference call, or end it as its model's name says."""
-        self.metadata.append(dict(context.invocation_metadata()))
+        self.metadata.append(read_metadata(context))
         try:
             return self.compute(request)
-        except Refusal as error:
+        except RefusalError as error:
             details = (("grpc-status-details-bin", error.status.SerializeToString()),)
             context.set_trailing_metadata(details)
             code = next(code for code in grpc.StatusCode if code.value[0] == error.status.code)
             context.abort(code, error.status.message)
 
-    def compute(self, request: Any) -> Any:
+    def compute(self, request: InferenceRequest) -> Any:  # noqa: ANN401 - any response
         self.requests.append(request)
         if self.failures_left[request.model] > 0:
             self.failures_left[request.model] -= 1
-            raise Refusal(code_pb2.UNAVAILABLE, "not yet")
-        if (error := refusal(request.model)) is not None:
-            raise error
+            raise RefusalError(code_pb2.UNAVAILABLE, "not yet")
+        if request.model in REFUSALS:
+            code, message, details = REFUSALS[request.model]
+            raise RefusalError(code, message, *details)
         if request.model == "slow":
             time.sleep(0.5)
         kind = type(request).__name__.removesuffix("Request")
@@ -151,7 +165,7 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
     def _encode(self, request: pb.EncodeRequest) -> pb.EncodeResponse:
         inputs = to_numpy(request.inputs)
         if (inputs > 1).any():
-            raise Refusal(code_pb2.INVALID_ARGUMENT, "inputs: out of range")
+            raise RefusalError(code_pb2.INVALID_ARGUMENT, "inputs: out of range")
         codings = encoded(inputs)
         response = pb.EncodeResponse(codings=to_message(codings))
         if request.model == "variational":
@@ -198,7 +212,7 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
         rows, columns = source_codings(request.rows), source_codings(request.columns)
         seed = request.noise_seed if request.HasField("noise_seed") else time.time_ns()
         if request.layout == pb.STYLE_MIX_LAYOUT_GRID:
-            shape = (len(rows), len(columns))
+            shape: tuple[int, ...] = (len(rows), len(columns))
             rows = np.broadcast_to(rows[:, None], (*shape, 2)).reshape(-1, 2)
             columns = np.broadcast_to(columns[None], (*shape, 2)).reshape(-1, 2)
         else:
@@ -207,19 +221,22 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
         outputs = decoded((mixed + drawn(seed, 0)) / 2).reshape(*shape, 1, 4, 4)
         return pb.StyleMixResponse(outputs=to_message(outputs, request.output_dtype), noise_seed=seed)
 
-    def Stream(self, request_iterator: Iterator[pb.StreamRequest], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+    def Stream(self, request_iterator: Iterator[pb.StreamRequest], context: grpc.ServicerContext) -> Iterator[Any]:
         """Answer a few at a time: results come in any order."""
-        self.metadata.append(dict(context.invocation_metadata()))
+        self.metadata.append(read_metadata(context))
         answers: queue.SimpleQueue[pb.StreamResponse | None] = queue.SimpleQueue()
 
         def read() -> None:
             with suppress(grpc.RpcError, Exception), futures.ThreadPoolExecutor(4) as pool:
                 for request in request_iterator:
-                    pool.submit(lambda request=request: answers.put(self.streamed(request)))
+                    pool.submit(self.put_streamed, request, answers)
             answers.put(None)
 
         threading.Thread(target=read, daemon=True).start()
         yield from iter(answers.get, None)
+
+    def put_streamed(self, request: pb.StreamRequest, answers: queue.SimpleQueue[pb.StreamResponse | None]) -> None:
+        answers.put(self.streamed(request))
 
     def streamed(self, request: pb.StreamRequest) -> pb.StreamResponse | None:
         field = str(request.WhichOneof("request"))
@@ -232,33 +249,39 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
         time.sleep(hash(request.request_id) % 4 / 1000)
         try:
             getattr(response, field).CopyFrom(self.compute(operation))
-        except Refusal as error:
+        except RefusalError as error:
             response.error.CopyFrom(error.status)
         return response
 
-    def ListModels(self, request: model_service_pb2.ListModelsRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def ListModels(
+        self, request: model_pb.ListModelsRequest, context: grpc.ServicerContext
+    ) -> model_pb.ListModelsResponse:
         """Two pages of one model."""
-        self.metadata.append(dict(context.invocation_metadata()))
+        self.metadata.append(read_metadata(context))
         if not request.page_token:
-            return model_service_pb2.ListModelsResponse(models=[plain_model(3)], next_page_token="2")  # noqa: S106
-        broken = model_service_pb2.Model(
-            name="broken", version=1, state=model_service_pb2.MODEL_STATE_FAILED, error="encoder.onnx: wrong hash"
+            return model_pb.ListModelsResponse(models=[plain_model(3)], next_page_token="2")  # noqa: S106
+        broken = model_pb.Model(
+            name="broken", version=1, state=model_pb.MODEL_STATE_FAILED, error="encoder.onnx: wrong hash"
         )
-        return model_service_pb2.ListModelsResponse(models=[broken])
+        return model_pb.ListModelsResponse(models=[broken])
 
-    def GetModel(self, request: model_service_pb2.GetModelRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def GetModel(self, request: model_pb.GetModelRequest, context: grpc.ServicerContext) -> model_pb.GetModelResponse:
         self.answer_failures(request, context)
-        return model_service_pb2.GetModelResponse(model=plain_model(request.version or 3))
+        return model_pb.GetModelResponse(model=plain_model(request.version or 3))
 
-    def LoadModel(self, request: model_service_pb2.LoadModelRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def LoadModel(
+        self, request: model_pb.LoadModelRequest, context: grpc.ServicerContext
+    ) -> model_pb.LoadModelResponse:
         self.answer_failures(request, context)
-        return model_service_pb2.LoadModelResponse(model=plain_model(request.version or 3))
+        return model_pb.LoadModelResponse(model=plain_model(request.version or 3))
 
-    def UnloadModel(self, request: model_service_pb2.UnloadModelRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def UnloadModel(
+        self, request: model_pb.UnloadModelRequest, context: grpc.ServicerContext
+    ) -> model_pb.UnloadModelResponse:
         self.answer_failures(request, context)
-        return model_service_pb2.UnloadModelResponse(models=[plain_model(3)])
+        return model_pb.UnloadModelResponse(models=[plain_model(3)])
 
-    def answer_failures(self, request: Any, context: grpc.ServicerContext) -> None:
+    def answer_failures(self, request: ModelRequest, context: grpc.ServicerContext) -> None:
         self.requests.append(request)
         if self.failures_left[request.model] > 0:
             self.failures_left[request.model] -= 1
@@ -267,7 +290,7 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
             context.abort(grpc.StatusCode.NOT_FOUND, "no model 'missing'")
 
 
-def plain_model(version: int) -> model_service_pb2.Model:
+def plain_model(version: int) -> model_pb.Model:
     manifest = manifest_pb2.Manifest(
         name="plain",
         version=version,
@@ -278,8 +301,8 @@ def plain_model(version: int) -> model_service_pb2.Model:
         codings_shape=[2],
         metrics=[manifest_pb2.Metric(name="bce", value=0.28, split="validation")],
     )
-    state = model_service_pb2.MODEL_STATE_READY
-    return model_service_pb2.Model(name="plain", version=version, state=state, manifest=manifest)
+    state = model_pb.MODEL_STATE_READY
+    return model_pb.Model(name="plain", version=version, state=state, manifest=manifest)
 
 
 @contextmanager

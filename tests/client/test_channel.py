@@ -6,6 +6,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from latentry.v1 import inference_service_pb2, model_service_pb2
 from latentry_client import AsyncClient, Client, Tls, exceptions
 from latentry_client.channel import METHODS, is_loopback
 
@@ -100,8 +101,6 @@ def test_wrong_options_are_refused() -> None:
 
 
 def test_every_rpc_of_the_api_is_in_the_table() -> None:
-    from latentry.v1 import inference_service_pb2, model_service_pb2
-
     services = [
         inference_service_pb2.DESCRIPTOR.services_by_name["InferenceService"],
         model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
@@ -136,9 +135,8 @@ def test_tls(service: PlainService, certificates: Path) -> None:
         with Client(address, tls=trusted, token="s3cret") as client:  # noqa: S106
             assert client.sample("plain", 1).run.version == 3
         for untrusted in (Tls(server_name="server.test"), Tls(ca_file=certificates / "ca.pem")):
-            with Client(address, tls=untrusted, max_attempts=1) as client:
-                with pytest.raises(exceptions.UnavailableError):
-                    client.sample("plain", 1)
+            with Client(address, tls=untrusted, max_attempts=1) as client, pytest.raises(exceptions.UnavailableError):
+                client.sample("plain", 1)
     assert service.metadata[0]["authorization"] == "Bearer s3cret"
 
 
@@ -155,6 +153,6 @@ async def test_mutual_tls(service: PlainService, certificates: Path) -> None:
     with serving(service, credentials) as address:
         async with AsyncClient(address, tls=known) as async_client:
             assert (await async_client.sample("plain", 1)).run.version == 3
-        with Client(address, tls=Tls(ca_file=ca_file, server_name="server.test"), max_attempts=1) as client:
-            with pytest.raises(exceptions.UnavailableError):
-                client.sample("plain", 1)
+        unknown = Tls(ca_file=ca_file, server_name="server.test")
+        with Client(address, tls=unknown, max_attempts=1) as client, pytest.raises(exceptions.UnavailableError):
+            client.sample("plain", 1)

@@ -73,18 +73,18 @@ def latentry(server_address: str, tmp_path: Path) -> Latentry:
 
 
 def test_encode(latentry: Latentry) -> None:
-    answer = latentry.json("encode", "autoencoder", "images.npy", "-o", "codings.npy")
+    answer = latentry.json("encode", "stacked", "images.npy", "-o", "codings.npy")
     assert answer.keys() == {"model", "version", "output", "shape", "dtype", "queue_us", "compute_us"}
-    assert (answer["model"], answer["version"], answer["shape"]) == ("autoencoder", 1, [5, 3])
+    assert (answer["model"], answer["version"], answer["shape"]) == ("stacked", 1, [5, 3])
     expected = bundles.Autoencoder().encode(IMAGES)
     np.testing.assert_allclose(latentry.load("codings.npy"), expected, atol=1e-5)
-    text = latentry.ok("encode", "autoencoder/1", "photos", "photos/shoe0.png", "-o", "photos.npy")
-    assert text == "photos.npy: float32 [6, 3] by autoencoder/1\n"
+    text = latentry.ok("encode", "stacked/1", "photos", "photos/shoe0.png", "-o", "photos.npy")
+    assert text == "photos.npy: float32 [6, 3] by stacked/1\n"
     np.testing.assert_allclose(latentry.load("photos.npy")[:5], expected, atol=0.1)
 
 
 def test_decode(latentry: Latentry) -> None:
-    latentry.ok("decode", "autoencoder", "codings.npy", "-o", "out.npy")
+    latentry.ok("decode", "stacked", "codings.npy", "-o", "out.npy")
     expected = bundles.Autoencoder().decode(np.eye(3, dtype=np.float32))
     np.testing.assert_allclose(latentry.load("out.npy"), expected, atol=1e-5)
     latentry.ok("decode", "cgan", "codings.npy", "-o", "out.npy", "--labels", "boot,2,bag")
@@ -94,11 +94,11 @@ def test_decode(latentry: Latentry) -> None:
 
 def test_denoise_and_reconstruct_into_each_kind_of_output(latentry: Latentry) -> None:
     expected = bundles.Autoencoder().reconstruct(IMAGES)
-    latentry.ok("reconstruct", "autoencoder", "images.npy", "-o", "out.npy")
+    latentry.ok("reconstruct", "stacked", "images.npy", "-o", "out.npy")
     np.testing.assert_allclose(latentry.load("out.npy"), expected, atol=1e-5)
-    latentry.ok("denoise", "autoencoder", "images.npy", "-o", "grid.png")
+    latentry.ok("denoise", "stacked", "images.npy", "-o", "grid.png")
     assert latentry.size("grid.png") == (3 * 4 + 2 * 2, 2 * 4 + 2)
-    latentry.ok("reconstruct", "autoencoder", "photos", "-o", "clean")
+    latentry.ok("reconstruct", "stacked", "photos", "-o", "clean")
     files = sorted(path.name for path in (latentry.folder / "clean").iterdir())
     assert files == [f"{row:05d}-shoe{row}.png" for row in range(5)]
     pixels = np.asarray(Image.open(latentry.folder / "clean" / files[1]))
@@ -118,7 +118,7 @@ def test_interpolate(latentry: Latentry) -> None:
     )
     assert latentry.size("way.png") == (6 * 4 + 5 * 2, 4)
     latentry.ok(
-        *("interpolate", "autoencoder", "--start", "codings:codings.npy", "--end", "seeds:1-3", "-o", "way.npy"),
+        *("interpolate", "stacked", "--start", "codings:codings.npy", "--end", "seeds:1-3", "-o", "way.npy"),
         *("--steps", "3", "--mode", "linear"),
     )
     start = bundles.Autoencoder().decode(np.eye(3, dtype=np.float32))
@@ -134,26 +134,26 @@ def test_style_mix(latentry: Latentry) -> None:
 
 
 def test_score(latentry: Latentry) -> None:
-    answer = latentry.json("score", "autoencoder", "images.npy")
+    answer = latentry.json("score", "stacked", "images.npy")
     expected = ((bundles.Autoencoder().reconstruct(IMAGES) - IMAGES) ** 2).mean((1, 2, 3))
     np.testing.assert_allclose([row["score"] for row in answer["scores"]], expected, atol=1e-5)
     assert answer["scores"][1]["input"] == "images.npy[1]"
-    assert latentry.ok("score", "autoencoder", "photos").splitlines()[2].endswith("  shoe2.png")
-    latentry.ok("score", "autoencoder", "images.npy", "-o", "scores.npy")
+    assert latentry.ok("score", "stacked", "photos").splitlines()[2].endswith("  shoe2.png")
+    latentry.ok("score", "stacked", "images.npy", "-o", "scores.npy")
     np.testing.assert_allclose(latentry.load("scores.npy"), expected, atol=1e-5)
 
 
 def test_models(latentry: Latentry) -> None:
     models = latentry.json("models", "list")["models"]
     assert [(model["name"], model["version"], model["state"]) for model in models] == [
-        ("autoencoder", 1, "ready"),
         ("cgan", 1, "ready"),
+        ("stacked", 1, "ready"),
         ("stylegan", 1, "ready"),
         ("vae", 2, "ready"),
         ("vae", 1, "unloaded"),
     ]
-    assert models[1]["label_names"] == ["boot", "shirt", "bag"]
-    assert "autoencoder" in latentry.ok("models", "list")
+    assert models[0]["label_names"] == ["boot", "shirt", "bag"]
+    assert "stacked" in latentry.ok("models", "list")
     assert latentry.json("models", "show", "vae/1")["manifest"]["variant"] == "vae"
 
 
@@ -178,19 +178,19 @@ def test_health(latentry: Latentry) -> None:
 
 def test_images_are_made_to_fit(latentry: Latentry) -> None:
     Image.new("RGB", (40, 30), (200, 10, 10)).save(latentry.folder / "large.png")
-    done = latentry.run("encode", "autoencoder", "large.png", "photos", "-o", "out.npy")
+    done = latentry.run("encode", "stacked", "large.png", "photos", "-o", "out.npy")
     assert done.returncode == 0
     assert done.stderr == "1 of 6 images were converted or resized to 1x4x4\n"
-    refused = latentry.refused(2, "encode", "autoencoder", "large.png", "-o", "out.npy", "--strict")
+    refused = latentry.refused(2, "encode", "stacked", "large.png", "-o", "out.npy", "--strict")
     assert "large.png: expected L 4x4, got RGB 40x30" in refused
 
 
 def test_a_large_input_is_run_in_chunks_with_progress(latentry: Latentry) -> None:
     many = bundles.images(1000)
     np.save(latentry.folder / "many.npy", many)
-    done = latentry.run("encode", "autoencoder", "many.npy", "-o", "out.npy")
+    done = latentry.run("encode", "stacked", "many.npy", "-o", "out.npy")
     assert done.returncode == 0
-    assert done.stderr.splitlines()[-1] == "Encode autoencoder: 1000 of 1000 rows"
+    assert done.stderr.splitlines()[-1] == "Encode stacked: 1000 of 1000 rows"
     np.testing.assert_allclose(latentry.load("out.npy"), bundles.Autoencoder().encode(many), atol=1e-5)
 
 
@@ -201,18 +201,18 @@ def test_wrong_command_lines(latentry: Latentry) -> None:
     np.save(latentry.folder / "small.npy", IMAGES.astype(np.uint8))
     output = ("-o", "out.npy")
     for arguments, message in {
-        ("encode", "autoencoder", "images.npy"): "--output",
-        ("encode", "autoencoder", *output): "FILES",
+        ("encode", "stacked", "images.npy"): "--output",
+        ("encode", "stacked", *output): "FILES",
         ("encodes",): 'Did you mean "encode"',
-        ("encode", "autoencoder", "nowhere.npy", *output): "nowhere.npy",
-        ("encode", "autoencoder", "nowhere.png", *output): "nowhere.png",
-        ("encode", "autoencoder", "broken.png", *output): "broken.png: expected an image",
-        ("encode", "autoencoder", "empty", *output): "empty: expected a folder with images",
-        ("encode", "autoencoder", "pickle.npy", *output): "pickle.npy: expected an .npy file of numbers",
-        ("encode", "autoencoder", "images.npy", "small.npy", *output): "small.npy: expected rows of float32",
-        ("encode", "autoencoder", "images.npy", "-o", "out.png"): "--output: expected *.npy",
-        ("reconstruct", "autoencoder", "images.npy", "-o", "out.jpg"): "--output: expected *.npy, *.png or a folder",
-        ("reconstruct", "autoencoder", "images.npy", "-o", "no/out.npy"): "a folder that is there",
+        ("encode", "stacked", "nowhere.npy", *output): "nowhere.npy",
+        ("encode", "stacked", "nowhere.png", *output): "nowhere.png",
+        ("encode", "stacked", "broken.png", *output): "broken.png: expected an image",
+        ("encode", "stacked", "empty", *output): "empty: expected a folder with images",
+        ("encode", "stacked", "pickle.npy", *output): "pickle.npy: expected an .npy file of numbers",
+        ("encode", "stacked", "images.npy", "small.npy", *output): "small.npy: expected rows of float32",
+        ("encode", "stacked", "images.npy", "-o", "out.png"): "--output: expected *.npy",
+        ("reconstruct", "stacked", "images.npy", "-o", "out.jpg"): "--output: expected *.npy, *.png or a folder",
+        ("reconstruct", "stacked", "images.npy", "-o", "no/out.npy"): "a folder that is there",
         ("encode", "auto/x", "images.npy", *output): "MODEL: expected <name> or <name>/<version>",
         ("sample", "vae", "--count", "0", *output): "count: expected 1",
         ("sample", "cgan", "--labels", "hat", *output): "--labels: expected whole numbers",
@@ -232,10 +232,10 @@ def test_what_the_server_refuses(latentry: Latentry) -> None:
         ("encode", "missing", "images.npy"): "missing",
         ("encode", "vae/9", "images.npy"): "9",
         ("encode", "stylegan", "images.npy"): "ENCODE",
-        ("encode", "autoencoder", "wide.npy"): "inputs",
-        ("encode", "autoencoder", "loud.npy"): "inputs",
+        ("encode", "stacked", "wide.npy"): "inputs",
+        ("encode", "stacked", "loud.npy"): "inputs",
         ("sample", "cgan", "--labels", "7"): "labels",
-        ("encode", "autoencoder", "images.npy", "--address", "127.0.0.1:1"): "connect",
+        ("encode", "stacked", "images.npy", "--address", "127.0.0.1:1"): "connect",
     }.items():
         assert message in latentry.refused(1, *arguments, "-o", "out.npy")
     assert not (latentry.folder / "out.npy").exists()

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,9 @@ LARGE: dict[str, Callable[[np.ndarray], Request[Any]]] = {
 }
 
 
-def assert_equal(left: Any, right: Any) -> None:
+def assert_equal(left: object, right: object) -> None:
     assert type(left) is type(right)
-    for name in left.__dataclass_fields__:
+    for name in (field.name for field in fields(left)):  # type: ignore[arg-type]
         if name != "run":
             np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
 

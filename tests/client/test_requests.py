@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +50,13 @@ def test_memory_maps_are_read_in_parts(tmp_path: Path) -> None:
     ("build", "message"),
     [
         (lambda: requests.sample("m", 0), "count: expected 1 to 2147483647, got 0"),
-        (lambda: requests.sample("m", 1.5), r"count: expected a whole number, got 1\.5"),
+        (lambda: requests.sample("m", 1.5), r"count: expected a whole number, got 1\.5"),  # type: ignore[arg-type]
         (lambda: requests.sample("m", 1, seed=-1), "seed: expected 0 to 18446744073709551615, got -1"),
         (lambda: requests.sample("m", 1, version=2**31), "version: expected"),
         (lambda: requests.sample("m", 2, labels=[1]), "labels: expected 2, one a row, got 1"),
-        (lambda: requests.sample("m", 1, labels=[0.5]), "labels: expected a whole number"),
+        (lambda: requests.sample("m", 1, labels=[0.5]), "labels: expected a whole number"),  # type: ignore[list-item]
         (
-            lambda: requests.sample("m", 1, output_dtype="int8"),
+            lambda: requests.sample("m", 1, output_dtype="int8"),  # type: ignore[arg-type]
             "output_dtype: expected 'float32' or 'uint8', got 'int8'",
         ),
         (lambda: requests.sample("m", 1, truncation_cutoff=1), "truncation_cutoff: expected with truncation_psi"),
@@ -65,11 +66,11 @@ def test_memory_maps_are_read_in_parts(tmp_path: Path) -> None:
             "end: expected 3 rows, as many as start, got 1",
         ),
         (
-            lambda: requests.interpolate("m", FromSeeds([1]), FromSeeds([1]), steps=3, mode="cubic"),
+            lambda: requests.interpolate("m", FromSeeds([1]), FromSeeds([1]), steps=3, mode="cubic"),  # type: ignore[arg-type]
             "mode: expected 'linear' or 'spherical', got 'cubic'",
         ),
         (
-            lambda: requests.interpolate("m", CODINGS, FromSeeds([1]), steps=3),
+            lambda: requests.interpolate("m", CODINGS, FromSeeds([1]), steps=3),  # type: ignore[arg-type]
             "start: expected FromInputs.* got ndarray",
         ),
         (
@@ -79,6 +80,6 @@ def test_memory_maps_are_read_in_parts(tmp_path: Path) -> None:
         (lambda: requests.style_mix("m", FromSeeds([-1]), FromSeeds([1]), layers=[0]), "rows.seeds: expected 0 to"),
     ],
 )
-def test_what_a_message_cannot_hold_is_refused(build, message) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_what_a_message_cannot_hold_is_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()

@@ -14,19 +14,21 @@ MODEL = bundles.Autoencoder()
 
 def test_images_in_and_out(server_address: str) -> None:
     with Client(server_address) as client:
-        encoding = client.encode("autoencoder", IMAGES)
+        encoding = client.encode("stacked", IMAGES)
         np.testing.assert_allclose(encoding.codings, MODEL.encode(IMAGES), atol=1e-5)
         assert encoding.run.compute_us > 0
-        decoded = client.decode("autoencoder", encoding.codings)
+        decoded = client.decode("stacked", encoding.codings)
         np.testing.assert_allclose(decoded.outputs, MODEL.reconstruct(IMAGES), atol=1e-5)
         for operation in (client.reconstruct, client.denoise):
-            np.testing.assert_allclose(operation("autoencoder", IMAGES).outputs, decoded.outputs, atol=1e-5)
+            np.testing.assert_allclose(operation("stacked", IMAGES).outputs, decoded.outputs, atol=1e-5)
         pixels = np.round(IMAGES[:, 0] * 255).astype(np.uint8)
-        outputs = client.reconstruct("autoencoder", pixels, output_dtype="uint8").outputs
-        np.testing.assert_allclose(outputs / 255, MODEL.reconstruct((pixels / 255)[:, None]), atol=0.003)
+        outputs = client.reconstruct("stacked", pixels, output_dtype="uint8").outputs
+        from_pixels = MODEL.reconstruct((pixels[:, np.newaxis] / 255).astype(np.float32))
+        np.testing.assert_allclose(outputs / 255, from_pixels, atol=0.003)
         errors = ((decoded.outputs - IMAGES) ** 2).mean((1, 2, 3))
-        np.testing.assert_allclose(client.score("autoencoder", IMAGES).scores, errors, atol=1e-5)
+        np.testing.assert_allclose(client.score("stacked", IMAGES).scores, errors, atol=1e-5)
         variance = client.encode("vae", IMAGES[:3], version=2).log_variance
+        assert variance is not None
         np.testing.assert_allclose(variance, bundles.Vae(seed=1).log_variance(IMAGES[:3]), atol=1e-5)
 
 
@@ -66,8 +68,8 @@ def test_ways_and_mixes(server_address: str) -> None:
 
 async def test_many_at_once(server_address: str) -> None:
     async with AsyncClient(server_address) as client:
-        calls = [client.encode("autoencoder", IMAGES[row : row + 1]) for row in range(100)]
-        bad = [client.encode("autoencoder", np.full((1, 1, 4, 4), np.nan)) for _ in range(5)]
+        calls = [client.encode("stacked", IMAGES[row : row + 1]) for row in range(100)]
+        bad = [client.encode("stacked", np.full((1, 1, 4, 4), np.nan)) for _ in range(5)]
         results = await asyncio.gather(*calls, *bad, return_exceptions=True)
     for row, result in enumerate(results[:100]):
         assert not isinstance(result, BaseException)
@@ -78,10 +80,10 @@ async def test_many_at_once(server_address: str) -> None:
 @pytest.mark.parametrize(
     ("request_", "error", "reason", "field"),
     [
-        (requests.encode("autoencoder", np.zeros((2, 1, 4, 5))), ValueError, "INVALID_INPUT", "inputs"),
-        (requests.encode("autoencoder", np.zeros((0, 1, 4, 4))), ValueError, "INVALID_INPUT", "inputs"),
-        (requests.encode("autoencoder", np.full((2, 1, 4, 4), 1.5)), ValueError, "INVALID_INPUT", "inputs"),
-        (requests.decode("autoencoder", [[np.inf, 0, 0]]), ValueError, "INVALID_INPUT", "codings"),
+        (requests.encode("stacked", np.zeros((2, 1, 4, 5))), ValueError, "INVALID_INPUT", "inputs"),
+        (requests.encode("stacked", np.zeros((0, 1, 4, 4))), ValueError, "INVALID_INPUT", "inputs"),
+        (requests.encode("stacked", np.full((2, 1, 4, 4), 1.5)), ValueError, "INVALID_INPUT", "inputs"),
+        (requests.decode("stacked", [[np.inf, 0, 0]]), ValueError, "INVALID_INPUT", "codings"),
         (requests.decode("cgan", [[0.0, 0, 0]], labels=[3]), ValueError, "INVALID_INPUT", "labels"),
         (requests.encode("missing", IMAGES), exceptions.NotFoundError, "MODEL_NOT_FOUND", None),
         (requests.encode("vae", IMAGES, version=9), exceptions.NotFoundError, "VERSION_NOT_FOUND", None),
