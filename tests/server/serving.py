@@ -40,7 +40,14 @@ class Served:
 @asynccontextmanager
 async def serve(repository: Path, **settings: Any) -> AsyncIterator[Served]:
     """Serve a repository on a free port of this machine, and stop at the end."""
-    values: dict[str, Any] = {"port": 0, "metrics_port": 0, "device": "cpu", "threads": 1, "poll_interval_s": 0}
+    values: dict[str, Any] = {
+        "port": 0,
+        "metrics_port": 0,
+        "device": "cpu",
+        "threads": 1,
+        "poll_interval_s": 0,
+        "drain_refuse_s": 0,
+    }
     server = Server(Settings(repository=repository, **(values | settings)))
     await server.start()
     try:

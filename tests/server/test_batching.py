@@ -97,7 +97,7 @@ async def occupy(session: GatedSession, batcher: Batcher) -> asyncio.Task[Ran]:
     return task
 
 
-async def queued(*requests: Any) -> list[asyncio.Task[Ran]]:  # noqa: ANN401 - coroutines
+async def queued(*requests: Any) -> list[asyncio.Task[Ran]]:
     tasks = [asyncio.create_task(request) for request in requests]
     await asyncio.sleep(0)
     return tasks

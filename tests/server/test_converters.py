@@ -19,7 +19,7 @@ from latentry_server.transport.converters import (
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int64])
 @pytest.mark.parametrize("shape", [(1,), (2, 3), (2, 1, 4, 4)])
 def test_arrays_go_to_the_wire_and_back(dtype: type, shape: tuple[int, ...]) -> None:
-    array = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
+    array: np.ndarray = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
     result = to_array(to_tensor(array), "inputs")
     assert result.dtype == dtype
     np.testing.assert_array_equal(result, array)

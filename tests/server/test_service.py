@@ -1,6 +1,7 @@
 """Every RPC through a real server against the same ONNX files run directly."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ async def test_score_is_the_mean_squared_error_of_each_row(served: Served) -> No
     np.testing.assert_allclose(array(response.scores), expected, atol=ATOL)
 
 
-async def test_large_requests_are_split_and_joined(repository: Any) -> None:
+async def test_large_requests_are_split_and_joined(repository: Path) -> None:
     async with serve(repository, max_batch_rows=7) as served:
         response = await served.inference.Encode(messages.EncodeRequest(model="stacked", inputs=tensor(images(100))))
         (expected,) = served.run_onnx("stacked", "encoder", inputs=images(100))
@@ -142,7 +143,7 @@ async def test_labels_are_drawn_from_the_seed_and_returned(served: Served) -> No
 
 
 @pytest.mark.parametrize("model", ["stacked", "vae", "gan", "cgan", "stylegan"])
-async def test_a_seeds_rows_are_the_same_at_any_chunking_batching_and_load(repository: Any, model: str) -> None:
+async def test_a_seeds_rows_are_the_same_at_any_chunking_batching_and_load(repository: Path, model: str) -> None:
     count, seed = 60, 123456789
 
     async def sample(served: Served, first: int, rows: int) -> NDArray[np.float32]:
@@ -295,8 +296,8 @@ async def test_a_style_based_generator_interpolates_seeds_in_styles_or_on_the_sp
     first, last = (noise.normals(seed, noise.CODINGS, range(1), (CODINGS,)) for seed in (1, 2))
     norm = (np.linalg.norm(first) + np.linalg.norm(last)) / 2
     direction = first / np.linalg.norm(first) + last / np.linalg.norm(last)
-    middle = map_styles(direction / np.linalg.norm(direction) * norm)
-    (expected,) = served.run_onnx("stylegan", "synthesis", styles=middle, **shared_noise_maps(0, 1))
+    halfway = map_styles(direction / np.linalg.norm(direction) * norm)
+    (expected,) = served.run_onnx("stylegan", "synthesis", styles=halfway, **shared_noise_maps(0, 1))
     np.testing.assert_allclose(spherical[:, 1], expected, atol=ATOL)
 
 

@@ -39,7 +39,7 @@ def test_every_error_has_a_status_and_a_reason(error: errors.LatentryError, code
 
 def test_the_examples_are_all_errors_and_all_reasons() -> None:
     assert {type(error) for error, _, _ in EXAMPLES} == set(errors.LatentryError.__subclasses__())
-    reasons = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()} - {"UNSPECIFIED"}
+    reasons = {name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items()} - {"UNSPECIFIED"}
     assert {reason for _, _, reason in EXAMPLES} == reasons
 
 

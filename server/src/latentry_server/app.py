@@ -106,6 +106,8 @@ class Server:
         await self._health.notify()
         if unanswered := await self._drain.wait(timeout_s=timeout_s):
             logger.warning("%d calls were not answered in %g s", unanswered, timeout_s)
+        # gRPC drops calls that arrive while it stops; for those on their way, UNAVAILABLE says where they stand.
+        await asyncio.sleep(self._settings.drain_refuse_s)
         await self._grpc.stop(_CLOSE_TIMEOUT_S)
         await self._repository.close()
         if self._metrics_server is not None:

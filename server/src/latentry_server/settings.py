@@ -53,6 +53,9 @@ class Settings:
     drain_timeout_s: float = 30.0
     """How long calls in flight may take after SIGTERM or SIGINT."""
 
+    drain_refuse_s: float = 0.5
+    """How long new calls still get UNAVAILABLE before the port closes: time for clients and balancers to move on."""
+
     tls_cert_file: Path | None = None
     """The server's certificate chain, PEM. Given with tls_key_file: TLS."""
 
@@ -74,7 +77,7 @@ class Settings:
         for name in ("max_batch_rows", "max_request_rows", "max_stream_requests"):
             _require(name, getattr(self, name), lowest=1)
         _require("max_message_mib", self.max_message_mib, lowest=1, highest=2047)  # gRPC counts bytes in 32 bits
-        for name in ("threads", "max_delay_ms", "poll_interval_s", "drain_timeout_s"):
+        for name in ("threads", "max_delay_ms", "poll_interval_s", "drain_timeout_s", "drain_refuse_s"):
             _require(name, getattr(self, name), lowest=0)
         _require("max_queue_rows", self.max_queue_rows, lowest=max(self.max_batch_rows, self.max_request_rows))
         if (self.tls_cert_file is None) != (self.tls_key_file is None):

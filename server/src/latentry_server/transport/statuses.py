@@ -10,7 +10,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from latentry.v1 import inference_service_pb2
 
 from latentry_server import errors
 
@@ -18,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 DOMAIN = "latentry"
 
+# Exception to code and ErrorReason, the latter as ErrorInfo has it: without the prefix.
 _STATUSES = {
     errors.InvalidInputError: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     errors.ModelNotFoundError: (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
@@ -56,7 +56,6 @@ def to_status(error: Exception) -> status_pb2.Status:
 
 
 def _details(error: Exception, reason: str) -> Iterator[Message]:
-    assert inference_service_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
     match error:
         case errors.InvalidInputError():

@@ -1,0 +1,313 @@
+"""The command, a real process; and what the whole server does around its calls."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import pytest
+from latentry.v1 import inference_service_pb2 as messages
+from latentry.v1 import model_service_pb2
+from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
+from latentry.v1.model_service_pb2_grpc import ModelServiceStub
+from latentry_server.probe import ask
+
+from tests.server.bundles import Autoencoder, images
+from tests.server.certificates import make_authority, make_certificate
+from tests.server.serving import array, details, rich_status, serve, tensor
+
+COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
+LISTENING = re.compile(r"latentry-server listening on (127\.0\.0\.1:\d+)")
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def flags(**settings: object) -> list[str]:
+    given = {"port": 0, "metrics_port": 0, "device": "cpu", "threads": 1} | settings
+    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextmanager
+def process(**settings: object) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+    """Start the command, and give it, its address and the lines it logged until it listened."""
+    with subprocess.Popen([*COMMAND, *flags(**settings)], stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        lines = []
+        try:
+            for line in running.stderr:
+                lines.append(line)
+                if found := LISTENING.search(line):
+                    break
+            else:
+                pytest.fail(f"the server did not start: {''.join(lines)}")
+            yield running, found[1], lines
+        finally:
+            running.kill()
+
+
+def encode(seed: int = 0) -> messages.EncodeRequest:
+    return messages.EncodeRequest(model="stacked", inputs=tensor(images(3, seed=seed)))
+
+
+# Start
+
+
+async def test_the_command_serves_and_says_where_and_what(repository: Path) -> None:
+    with process(repository=repository) as (running, address, lines):
+        assert any("models on cpu: cgan/1, gan/1, stacked/1, stylegan/1, vae/1" in line for line in lines)
+        async with grpc.aio.insecure_channel(address) as channel:
+            response = await InferenceServiceStub(channel).Encode(encode())
+        np.testing.assert_allclose(array(response.codings), Autoencoder().encode(images(3)), atol=1e-5)
+        running.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(running.wait, 30) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"port": 70000}, "port: expected 0 to 65535, got 70000"),
+        ({"repository": "nowhere"}, "repository: expected a readable folder, got nowhere: No such file or directory"),
+        ({"device": "tpu"}, "device: expected auto, cpu, cuda or cuda:<index>, got 'tpu'"),
+        ({"token_file": "nowhere"}, "token_file: cannot read nowhere: No such file or directory"),
+        ({"token_file": os.devnull}, f"token_file: expected a token, got the empty file {os.devnull}"),
+        (
+            {"tls_cert_file": "nowhere", "tls_key_file": os.devnull},
+            "tls_cert_file: cannot read nowhere: No such file or directory",
+        ),
+        (
+            {"tls_cert_file": os.devnull, "tls_key_file": os.devnull},
+            r"port: cannot listen on 127.0.0.1:0; is the port taken, is the certificate good?",
+        ),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_clear_line(
+    repository: Path, settings: dict[str, object], message: str
+) -> None:
+    result = run_command(*flags(**({"repository": repository} | settings)))
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"latentry-server: {message}"
+    assert "Traceback" not in result.stderr
+
+
+def test_a_taken_port_is_not_shared(repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for name, message in (
+            ("port", f"port: cannot listen on 127.0.0.1:{port}; is the port taken?"),
+            ("metrics_port", f"metrics_port: cannot listen on 127.0.0.1:{port}: Address already in use"),
+        ):
+            result = run_command(*flags(repository=repository, **{name: port}))
+            assert result.returncode == 1
+            assert result.stderr.splitlines()[-1] == f"latentry-server: {message}"
+    with process(repository=repository) as (_, address, _lines):
+        result = run_command(*flags(repository=repository, port=address.rpartition(":")[2]))
+        assert result.returncode == 1, "two servers must not share a port"
+
+
+# Health command
+
+
+def test_the_health_command_tells_by_its_exit_code(repository: Path) -> None:
+    with process(repository=repository) as (_, address, _lines):
+        for arguments, code, answer in (
+            ((), 0, "SERVING"),
+            (("--service", "vae/1"), 0, "SERVING"),
+            (("--service", "nothing"), 1, "NOT_FOUND: no such service"),
+        ):
+            result = run_command("health", "--address", address, *arguments)
+            assert (result.returncode, result.stdout.strip()) == (code, answer)
+    result = run_command("health", "--address", address, "--timeout-s", "1")
+    assert result.returncode == 1
+    assert "UNAVAILABLE" in result.stdout
+
+
+def test_the_health_command_imports_no_runtime() -> None:
+    code = (
+        "import sys; from latentry_server.cli import command;"
+        "command(['health', '--address', 'localhost:1', '--timeout-s', '0.1'], result_action='return_value');"
+        "print(sorted({'numpy', 'onnxruntime', 'uvloop'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+# Shutdown
+
+
+async def test_sigterm_under_load_answers_every_call_that_was_let_in(repository: Path) -> None:
+    """Every call ends with the right answer or with UNAVAILABLE, and the process with 0."""
+    with process(repository=repository, max_delay_ms=5) as (running, address, _):
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = InferenceServiceStub(channel)
+            answered = 0
+
+            async def caller(first_seed: int) -> grpc.aio.AioRpcError:
+                nonlocal answered
+                seed = first_seed
+                while True:
+                    try:
+                        response = await stub.Encode(encode(seed))
+                    except grpc.aio.AioRpcError as error:
+                        return error
+                    np.testing.assert_allclose(
+                        array(response.codings), Autoencoder().encode(images(3, seed=seed)), atol=1e-5
+                    )
+                    answered += 1
+                    seed += 1000
+
+            callers = [asyncio.ensure_future(caller(seed)) for seed in range(16)]
+            while answered < 100:  # noqa: ASYNC110 - counts what other tasks do
+                await asyncio.sleep(0.01)
+            running.terminate()
+            ends = await asyncio.wait_for(asyncio.gather(*callers), 60)
+        assert {error.code() for error in ends} == {grpc.StatusCode.UNAVAILABLE}
+        assert await asyncio.to_thread(running.wait, 30) == 0
+
+
+async def test_calls_that_wait_in_the_queue_are_answered_and_new_ones_refused(repository: Path) -> None:
+    async with serve(repository, max_delay_ms=500) as served:
+        waiting = [asyncio.ensure_future(served.inference.Encode(encode(seed))) for seed in range(10)]
+        stream = served.inference.Stream()
+        await stream.write(messages.StreamRequest(request_id="waiting", encode=encode(3)))
+        await asyncio.sleep(0.1)  # long enough to arrive, short enough to wait
+        stopping = asyncio.ensure_future(served.server.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.inference.Encode(encode())
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert details(rich_status(caught.value))["ErrorInfo"].reason == "SHUTTING_DOWN"
+        assert (await stream.read()).HasField("encode")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        for seed, response in enumerate(await asyncio.gather(*waiting)):
+            np.testing.assert_allclose(array(response.codings), Autoencoder().encode(images(3, seed=seed)), atol=1e-5)
+        await stopping
+
+
+async def test_a_drain_ends_when_its_time_is_over(repository: Path) -> None:
+    async with serve(repository, max_delay_ms=3_000, drain_timeout_s=0.05) as served:
+        waiting = asyncio.ensure_future(served.inference.Encode(encode()))
+        await asyncio.sleep(0.1)
+        await served.server.stop()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await waiting
+
+
+# Metrics
+
+
+async def test_prometheus_sees_the_calls(repository: Path) -> None:
+    port = free_port()
+    async with serve(repository, metrics_port=port) as served:
+        await served.inference.Encode(encode())
+        with pytest.raises(grpc.aio.AioRpcError):
+            await served.inference.Encode(messages.EncodeRequest(model="nothing"))
+        call = served.inference.Stream(
+            iter([messages.StreamRequest(request_id=str(number), encode=encode()) for number in range(5)])
+        )
+        assert len([response async for response in call]) == 5
+        text = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/metrics")
+    unary = 'grpc_method="Encode",grpc_service="latentry.v1.InferenceService",grpc_type="unary"'
+    stream = 'grpc_method="Stream",grpc_service="latentry.v1.InferenceService",grpc_type="bidi_stream"'
+    for line in (
+        f"grpc_server_started_total{{{unary}}} 2.0",
+        f'grpc_server_handled_total{{grpc_code="OK",{unary}}} 1.0',
+        f'grpc_server_handled_total{{grpc_code="NOT_FOUND",{unary}}} 1.0',
+        f"grpc_server_handling_seconds_count{{{unary}}} 2.0",
+        f"grpc_server_msg_received_total{{{unary}}} 2.0",
+        f"grpc_server_msg_sent_total{{{unary}}} 1.0",
+        f'grpc_server_handled_total{{grpc_code="OK",{stream}}} 1.0',
+        f"grpc_server_msg_received_total{{{stream}}} 5.0",
+        f"grpc_server_msg_sent_total{{{stream}}} 5.0",
+        'latentry_queue_seconds_count{graph="encoder",model="stacked",version="1"} 6.0',
+    ):
+        assert line in text.splitlines(), line
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - this machine's own server
+        return str(response.read().decode())
+
+
+# Token and TLS
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer wrong", "sesame", "Basic sesame"])
+async def test_without_the_token_only_health_is_told(
+    repository: Path, tmp_path: Path, authorization: str | None
+) -> None:
+    (tmp_path / "token").write_text("sesame\n")
+    metadata = () if authorization is None else (("authorization", authorization),)
+    async with serve(repository, token_file=tmp_path / "token") as served:
+        for call in (
+            served.inference.Encode(encode(), metadata=metadata),
+            served.models.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert details(rich_status(caught.value))["ErrorInfo"].reason == "UNAUTHENTICATED"
+            assert "sesame" not in str(caught.value.details())
+        answer = await asyncio.to_thread(
+            ask, f"127.0.0.1:{served.server.port}", "", timeout_s=10, ca_file=None, cert_file=None, key_file=None
+        )
+        assert answer == "SERVING"
+        await served.inference.Encode(encode(), metadata=(("authorization", "Bearer sesame"),))
+
+
+@asynccontextmanager
+async def models(port: int, credentials: grpc.ChannelCredentials) -> AsyncIterator[Any]:
+    async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
+        yield ModelServiceStub(channel)
+
+
+async def test_tls_and_mutual_tls(repository: Path, tmp_path: Path) -> None:
+    authority, stranger = make_authority(tmp_path, "authority"), make_authority(tmp_path, "stranger")
+    own = make_certificate(tmp_path, "server", authority)
+    client = make_certificate(tmp_path, "client", authority)
+    ca = authority.cert.read_bytes()
+    request = model_service_pb2.ListModelsRequest()
+    tls = {"tls_cert_file": own.cert, "tls_key_file": own.key}
+    async with serve(repository, **tls) as served:
+        async with models(served.server.port, grpc.ssl_channel_credentials(ca)) as stub:
+            assert len((await stub.ListModels(request)).models) == 5
+        async with models(served.server.port, grpc.ssl_channel_credentials(stranger.cert.read_bytes())) as stub:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.ListModels(request)
+    async with serve(repository, **tls, tls_client_ca_file=authority.cert) as served:
+        async with models(served.server.port, grpc.ssl_channel_credentials(ca)) as stub:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.ListModels(request)
+        known = grpc.ssl_channel_credentials(ca, client.key.read_bytes(), client.cert.read_bytes())
+        async with models(served.server.port, known) as stub:
+            assert len((await stub.ListModels(request)).models) == 5
+        answer = await asyncio.to_thread(
+            ask,
+            f"localhost:{served.server.port}",
+            "",
+            timeout_s=10,
+            ca_file=authority.cert,
+            cert_file=client.cert,
+            key_file=client.key,
+        )
+        assert answer == "SERVING"
