@@ -203,7 +203,9 @@ def write_page(models: list[Model], sections: list[Section]) -> None:
             "preset": model.preset,
             "images_seen": model.manifest.provenance.images_seen,
             "wall_time_s": model.manifest.provenance.wall_time_s,
-            "metrics": ", ".join(f"{metric.name} {metric.value:.4f}" for metric in model.metrics),
+            "metrics": ", ".join(
+                f"{metric.name} {metric.value:.4f}" for metric in model.metrics if metric.split == "validation"
+            ),
         }
         for model in models
         if model.manifest is not None
