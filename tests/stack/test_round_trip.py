@@ -62,7 +62,7 @@ def eventually(look: Callable[[], T], timeout_s: float) -> T:
 
 
 def served_versions(model: str) -> list[int]:
-    listed = json.loads(run(LATENTRY, "models", "list", "--address", ADDRESS, "--json"))
+    listed = json.loads(run(LATENTRY, "models", "--address", ADDRESS, "--json"))
     return [entry["version"] for entry in listed["models"] if entry["name"] == model and entry["state"] == "ready"]
 
 
