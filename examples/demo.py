@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from latentry_client import Client, FromInputs
+from latentry_client import Client
 from latentry_client.results import Model
 from latentry_trainer.config import DataConfig
 from latentry_trainer.data import Dataset, load_dataset
@@ -158,11 +158,11 @@ def samples(address: str) -> Section:
 def interpolation(client: Client, dataset: Dataset) -> Section:
     """Ways between images of different classes, through the VAE's codings."""
     images = test_images(dataset, 8)
-    ways = client.interpolate("vae", start=FromInputs(images[:4]), end=FromInputs(images[4:]), steps=12).outputs
+    ways = client.interpolate("vae", start=images[:4], end=images[4:], steps=12).outputs
     return Section(
         "Interpolation",
         "Each row goes from the coding of one test image to that of another, every point a plausible image.",
-        'client.interpolate("vae", start=FromInputs(a), end=FromInputs(b), steps=12).outputs',
+        'client.interpolate("vae", start=a, end=b, steps=12).outputs',
         (grid("interpolation.png", ways.reshape(-1, *dataset.input_shape), 12, "VAE"),),
     )
 

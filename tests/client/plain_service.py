@@ -133,7 +133,7 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
         self.failures_left: dict[str, int] = defaultdict(int)
         self.version = 3
 
-    def answer(self, request: InferenceRequest, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - any response
+    def answer(self, request: InferenceRequest, context: grpc.ServicerContext) -> Any:
         """Answer an inference call, or end it as its model's name says."""
         self.metadata.append(read_metadata(context))
         try:
@@ -144,7 +144,7 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
             code = next(code for code in grpc.StatusCode if code.value[0] == error.status.code)
             context.abort(code, error.status.message)
 
-    def compute(self, request: InferenceRequest) -> Any:  # noqa: ANN401 - any response
+    def compute(self, request: InferenceRequest) -> Any:
         self.requests.append(request)
         if self.failures_left[request.model] > 0:
             self.failures_left[request.model] -= 1
@@ -306,8 +306,10 @@ def plain_model(version: int) -> model_pb.Model:
 
 
 @contextmanager
-def serving(service: PlainService, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
-    """Serve on a free port; yields the address."""
+def serving(
+    service: PlainService, credentials: grpc.ServerCredentials | None = None, *, listen: str = "127.0.0.1:0"
+) -> Iterator[str]:
+    """Serve on an address; yields it with the port that it got."""
     server = grpc.server(
         futures.ThreadPoolExecutor(8),
         options=[("grpc.max_receive_message_length", 64 * 1024**2), ("grpc.so_reuseport", 0)],
@@ -319,12 +321,9 @@ def serving(service: PlainService, credentials: grpc.ServerCredentials | None = 
     status.set("plain", health_pb2.HealthCheckResponse.SERVING)
     status.set("broken", health_pb2.HealthCheckResponse.NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    if credentials is None:
-        port = server.add_insecure_port("127.0.0.1:0")
-    else:
-        port = server.add_secure_port("127.0.0.1:0", credentials)
+    port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
     server.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield listen if listen.startswith("unix:") else f"127.0.0.1:{port}"
     finally:
         server.stop(grace=None).wait()

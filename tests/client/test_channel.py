@@ -1,5 +1,6 @@
 """Connections: retries, tokens, TLS and mutual TLS against a real server."""
 
+import asyncio
 import subprocess
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_an_error_of_the_callers_is_not_tried_again(address: str, service: Plain
     with Client(address) as client, pytest.raises(exceptions.InvalidArgumentError):
         client.sample("invalid", 1)
     assert len(service.requests) == 1
+
+
+async def test_waiting_for_a_server_that_starts_later(service: PlainService, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/latentry.sock"
+    async with AsyncClient(address, wait_for_ready=True) as client:
+        call = asyncio.create_task(client.sample("plain", 1))
+        await asyncio.sleep(0.2)
+        assert not call.done()
+        with serving(service, listen=address):
+            assert (await call).run.version == 3
 
 
 async def test_the_token_goes_with_every_call(address: str, service: PlainService) -> None:

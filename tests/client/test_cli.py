@@ -2,13 +2,17 @@
 
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from latentry.v1.inference_service_pb2 import SampleRequest
 from PIL import Image
 
 from tests.client.plain_service import PlainService
@@ -144,7 +148,7 @@ def test_score(latentry: Latentry) -> None:
 
 
 def test_models(latentry: Latentry) -> None:
-    models = latentry.json("models", "list")["models"]
+    models = latentry.json("models")["models"]
     assert [(model["name"], model["version"], model["state"]) for model in models] == [
         ("cgan", 1, "ready"),
         ("stacked", 1, "ready"),
@@ -153,7 +157,7 @@ def test_models(latentry: Latentry) -> None:
         ("vae", 1, "unloaded"),
     ]
     assert models[0]["label_names"] == ["boot", "shirt", "bag"]
-    assert "stacked" in latentry.ok("models", "list")
+    assert "stacked" in latentry.ok("models")
     assert latentry.json("models", "show", "vae/1")["manifest"]["variant"] == "vae"
 
 
@@ -241,10 +245,36 @@ def test_what_the_server_refuses(latentry: Latentry) -> None:
     assert not (latentry.folder / "out.npy").exists()
 
 
+def test_a_terminal_gets_a_bar(latentry: Latentry) -> None:
+    np.save(latentry.folder / "many.npy", bundles.images(1000))
+    command = ("latentry", "encode", "stacked", "many.npy", "-o", "out.npy")
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        done = subprocess.run(command, cwd=latentry.folder, env=latentry.environment, stderr=theirs, check=False)
+        os.close(theirs)
+        assert done.returncode == 0
+        assert b"\xe2\x94\x81" in screen.read(100_000)  # the bar's line
+
+
+def test_an_interrupt_stops_it(address: str, service: PlainService, tmp_path: Path) -> None:
+    latentry = Latentry(address, tmp_path)
+    command = ("latentry", "sample", "slow", "-o", "out.npy")
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=latentry.environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not any(isinstance(request, SampleRequest) for request in service.requests):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == "latentry: stopped\n"
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_token_comes_from_the_environment(address: str, service: PlainService, tmp_path: Path) -> None:
     latentry = Latentry(address, tmp_path)
     latentry.environment["LATENTRY_TOKEN"] = "s3cret"  # noqa: S105
-    latentry.ok("models", "list")
+    latentry.ok("models")
     assert service.metadata[0]["authorization"] == "Bearer s3cret"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from latentry_client import AsyncClient, Client, FromCodings, FromInputs, FromSeeds, FromStyles, requests
+from latentry_client import AsyncClient, Client, FromCodings, FromSeeds, FromStyles, requests
 from latentry_client.requests import Request
 
 from tests.client.plain_service import PlainService, decoded, drawn, encoded
@@ -26,7 +26,7 @@ LARGE: dict[str, Callable[[np.ndarray], Request[Any]]] = {
     "reconstruct": lambda images: requests.reconstruct("plain", images, output_dtype="uint8"),
     "sample": lambda _: requests.sample("plain", 600, seed=5, first_row=7, labels=LABELS, include_codings=True),
     "interpolate": lambda images: requests.interpolate(
-        "plain", FromInputs(images), FromSeeds(list(range(600))), steps=3, mode="linear"
+        "plain", images, FromSeeds(list(range(600))), steps=3, mode="linear"
     ),
     "score": lambda images: requests.score("plain", images),
     "style_mix grid": lambda _: requests.style_mix(

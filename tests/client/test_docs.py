@@ -41,4 +41,4 @@ def test_every_command_is_in_the_guide() -> None:
     commands = re.findall(r"^│ ([a-z][a-z-]+) ", helped, re.MULTILINE)
     assert len(commands) == 10
     guide = PAGES[0].read_text("utf-8")
-    assert [command for command in commands if f"    latentry {command} " not in guide] == []
+    assert [command for command in commands if f"\n    latentry {command}" not in guide] == []

@@ -70,8 +70,8 @@ def test_memory_maps_are_read_in_parts(tmp_path: Path) -> None:
             "mode: expected 'linear' or 'spherical', got 'cubic'",
         ),
         (
-            lambda: requests.interpolate("m", CODINGS, FromSeeds([1]), steps=3),  # type: ignore[arg-type]
-            "start: expected FromInputs.* got ndarray",
+            lambda: requests.interpolate("m", np.array([[1]]), FromSeeds([1]), steps=3),
+            r"start\.inputs: expected uint8 .* got int64",
         ),
         (
             lambda: requests.style_mix("m", FromSeeds([1, 2]), FromSeeds([1]), layers=[0], layout="pairs"),

@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from latentry_client import AsyncClient, Client, FromInputs, FromSeeds, exceptions, requests
+from latentry_client import AsyncClient, Client, FromSeeds, exceptions, requests
 
 from tests.server import bundles
 
@@ -50,7 +50,7 @@ async def test_samples_do_not_depend_on_the_chunks(server_address: str) -> None:
 
 def test_ways_and_mixes(server_address: str) -> None:
     with Client(server_address) as client, Client(server_address, max_rows=10) as chunking_client:
-        args = ("vae", FromInputs(IMAGES[:20]), FromSeeds(range(20)))
+        args = ("vae", IMAGES[:20], FromSeeds(range(20)))
         way = client.interpolate(*args, steps=5)
         assert way.outputs.shape == (20, 5, 1, 4, 4)
         np.testing.assert_allclose(chunking_client.interpolate(*args, steps=5).outputs, way.outputs, atol=1e-6)

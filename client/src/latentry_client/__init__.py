@@ -9,13 +9,12 @@ from latentry_client.async_client import AsyncClient
 from latentry_client.channel import Tls
 from latentry_client.client import Client
 from latentry_client.exceptions import LatentryError
-from latentry_client.sources import FromCodings, FromInputs, FromSeeds, FromStyles
+from latentry_client.sources import FromCodings, FromSeeds, FromStyles
 
 __all__ = [
     "AsyncClient",
     "Client",
     "FromCodings",
-    "FromInputs",
     "FromSeeds",
     "FromStyles",
     "LatentryError",

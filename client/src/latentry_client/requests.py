@@ -199,7 +199,7 @@ def interpolate(
 
     Args:
         model: the model's name.
-        start: where the N ways start.
+        start: where the N ways start: inputs, FromCodings, FromSeeds or FromStyles.
         end: where they end: N rows too.
         steps: points on each way, both ends included: at least 2.
         mode: how the points lie; None: linear for models that encode, spherical for others.
@@ -255,7 +255,7 @@ def style_mix(
 
     Args:
         model: the model's name.
-        rows: R rows that give all layers but `layers`.
+        rows: R rows that give all layers but `layers`: FromSeeds, FromCodings, FromStyles, or inputs.
         columns: C rows that give `layers`.
         layers: the layers taken from `columns`, 0 the coarsest.
         layout: grid mixes every row with every column, pairs row i with column i.

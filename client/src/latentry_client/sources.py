@@ -1,4 +1,4 @@
-"""Where the rows of interpolate and style_mix come from."""
+"""Where the rows of interpolate and style_mix come from: inputs, which are encoded first, codings, seeds or styles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,6 @@ import numpy.typing as npt
 from latentry.v1 import inference_service_pb2 as pb
 
 from latentry_client import checks, tensors
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FromInputs:
-    """Rows that are encoded first: images or vectors, by the rules of `tensors`."""
-
-    inputs: tensors.Inputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +32,7 @@ class FromStyles:
     styles: npt.ArrayLike
 
 
-Source: TypeAlias = FromInputs | FromCodings | FromSeeds | FromStyles
+Source: TypeAlias = tensors.Inputs | FromCodings | FromSeeds | FromStyles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,18 +72,24 @@ def rows_of(name: str, source: Source) -> SourceRows:
 
     Args:
         name: the argument it came as, for the error.
-        source: where the rows come from.
+        source: where the rows come from; what is none of the classes above is inputs, by the rules of `tensors`.
 
     Raises:
-        ValueError: it is no source, or its values have no rule.
+        ValueError: its values follow no rule.
     """
     match source:
-        case FromInputs(inputs):
-            return SourceRows("inputs", tensors.batch(inputs))
         case FromCodings(codings):
             return SourceRows("codings", tensors.floats(f"{name}.codings", codings))
         case FromSeeds(seeds):
             return SourceRows("seeds", np.array([checks.uint64(f"{name}.seeds", seed) for seed in seeds], np.uint64))
         case FromStyles(styles):
             return SourceRows("styles", tensors.floats(f"{name}.styles", styles))
-    raise ValueError(f"{name}: expected FromInputs, FromCodings, FromSeeds or FromStyles, got {type(source).__name__}")
+    try:
+        return SourceRows("inputs", tensors.batch(source))
+    except ValueError as error:
+        raise ValueError(f"{name}.{error}") from error
+
+
+def num_rows(source: Source) -> int:
+    """Count the rows of a source."""
+    return len(rows_of("source", source))

@@ -14,6 +14,7 @@ command = cyclopts.App(
     help="Call a latentry server. MODEL is a model's name, or <name>/<version>.",
     version=version("latentry-client"),
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 command.command(models.app)
 command.command(models.health)

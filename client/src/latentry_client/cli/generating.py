@@ -11,8 +11,8 @@ from latentry_client.cli.arguments import labels as read_labels
 from latentry_client.cli.arguments import model_version, numbers
 from latentry_client.cli.connection import DEFAULTS, Connected
 from latentry_client.cli.report import run, show_run
-from latentry_client.cli.sources import count as count_rows
 from latentry_client.cli.sources import source
+from latentry_client.sources import num_rows
 
 OutputPath = Annotated[Path, Parameter(name=("--output", "-o"))]
 
@@ -140,7 +140,7 @@ def interpolate(
             source("--end", end, served),
             steps=steps,
             mode=mode,
-            labels=read_labels("--labels", labels, served, count_rows(starts)),
+            labels=read_labels("--labels", labels, served, num_rows(starts)),
             version=version,
             truncation_psi=truncation_psi,
             truncation_cutoff=truncation_cutoff,
@@ -195,8 +195,8 @@ def style_mix(
             layers=numbers("--layers", layers),
             layout=layout,
             noise_seed=noise_seed,
-            row_labels=read_labels("--row-labels", row_labels, served, count_rows(row_source)),
-            column_labels=read_labels("--column-labels", column_labels, served, count_rows(column_source)),
+            row_labels=read_labels("--row-labels", row_labels, served, num_rows(row_source)),
+            column_labels=read_labels("--column-labels", column_labels, served, num_rows(column_source)),
             version=version,
             truncation_psi=truncation_psi,
             truncation_cutoff=truncation_cutoff,

@@ -1,4 +1,4 @@
-"""The commands about models: models list, show, load, unload; and health."""
+"""The commands about models: models, models show, load, unload; and health."""
 
 import json
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from latentry_client.cli.connection import DEFAULTS, Connected
 from latentry_client.cli.report import show
 from latentry_client.results import Model
 
-app = cyclopts.App(name="models", help="List, show, load and unload models.")
+app = cyclopts.App(name="models", help="List the models; show, load and unload one.")
 
 _COLUMNS = "{:<24} {:>7}  {:<9}  {:<12}  {}"
 
 
-@app.command(name="list")
+@app.default
 def list_models(*, connection: Connected = DEFAULTS) -> None:
     """List the versions that the server knows.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from latentry_client.cli import inputs
 from latentry_client.cli.arguments import numbers
 from latentry_client.results import Model
-from latentry_client.sources import FromCodings, FromInputs, FromSeeds, FromStyles, Source
+from latentry_client.sources import FromCodings, FromSeeds, FromStyles, Source
 
 
 def source(name: str, text: str, model: Model) -> Source:
@@ -25,13 +25,4 @@ def source(name: str, text: str, model: Model) -> Source:
         case "styles":
             return FromStyles(inputs.load_npy(Path(value)))
         case _:
-            return FromInputs(inputs.read([Path(text)], model, strict=False).array)
-
-
-def count(found: Source) -> int:
-    """Return how many rows a source has."""
-    match found:
-        case FromSeeds(seeds):
-            return len(seeds)
-        case FromCodings(rows) | FromStyles(rows) | FromInputs(rows):
-            return len(rows)  # type: ignore[arg-type]  # arrays, as `source` makes them
+            return inputs.read([Path(text)], model, strict=False).array
