@@ -1,7 +1,7 @@
 """The exponential moving average of a model's weights: less noisy than the weights of any one step."""
 
 import torch
-from torch import nn
+from torch import Tensor
 
 _RAMP_UP = 0.05  # half-life as a part of the images seen so far, at most: the first weights are soon forgotten
 
@@ -9,7 +9,7 @@ _RAMP_UP = 0.05  # half-life as a part of the images seen so far, at most: the f
 # average <- d average + (1 - d) weights, with d = 2^(-images / half-life): Polyak & Juditsky 1992, in its moving form
 @torch.no_grad()
 def update_average(
-    average: list[nn.Parameter], weights: list[nn.Parameter], *, num_images: int, images_seen: int, half_life_images: float
+    average: list[Tensor], weights: list[Tensor], *, num_images: int, images_seen: int, half_life_images: float
 ) -> None:
     """Moves an average towards the weights.
 

@@ -68,7 +68,8 @@ def train(
 
     # Average: what is measured and exported.
     average = deepcopy(variant).requires_grad_(requires_grad=False)
-    average_weights, weights = list(average.parameters()), list(variant.parameters())
+    average_weights: list[Tensor] = [*average.parameters()]
+    weights: list[Tensor] = [*variant.parameters()]
 
     # Position: the beginning, or the checkpoint's.
     stages = variant.stages(config)

@@ -36,7 +36,7 @@ class KerasRMSprop(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Moves the weights by their gradients."""
-        assert closure is None  # noqa: S101 (the loop computes gradients itself)
+        assert closure is None, "the loop computes the gradients"
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
