@@ -18,9 +18,11 @@ STOP_TIMEOUT_S = 60
 @contextmanager
 def serve(repository: Path, *flags: str) -> Iterator[str]:
     """Run `latentry-server` on a free port, yield its address, and see that SIGTERM ends it well."""
-    command = [Path(sys.executable).with_name("latentry-server"), "--repository", repository, "--port", "0"]
+    command: list[str | Path] = [Path(sys.executable).with_name("latentry-server"), "--repository", repository]
     with TemporaryFile("w+") as log:
-        server = subprocess.Popen([*command, "--metrics-port", "0", "--device", "cpu", *flags], stderr=log, text=True)
+        server = subprocess.Popen(
+            [*command, "--port", "0", "--metrics-port", "0", "--device", "cpu", *flags], stderr=log, text=True
+        )
         try:
             deadline_s = time.monotonic() + START_TIMEOUT_S
             while not (found := re.search(r"listening on (\S+:\d+)", _read(log))):

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,18 +18,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `models/<model>/1` and `runs/<preset>-001` of each variant, after one pass over the slice."""
     folder = tmp_path_factory.mktemp("trained")
     for model in MODELS:
-        command = [Path(sys.executable).with_name("latentry-train"), "run", f"{model}-quick", "--name", model]
-        data = ["--data.name", "npz", "--data.path", SLICE, "--training.num_epochs", "1"]
-        folders = ["--runs", folder / "runs", "--repository", folder / "models"]
-        subprocess.run([*command, *data, *folders], check=True, capture_output=True)
+        command: list[str | Path] = [Path(sys.executable).with_name("latentry-train"), "run", f"{model}-quick"]
+        command += ["--data.name", "npz", "--data.path", SLICE, "--training.num_epochs", "1", "--name", model]
+        command += ["--runs", folder / "runs", "--repository", folder / "models"]
+        subprocess.run(command, check=True, capture_output=True)
     return folder
 
 
 @pytest.fixture(scope="session")
 def addresses(trained: Path) -> Iterator[tuple[str, str]]:
     """Two servers of the same repository, with different batching."""
-    with ExitStack() as stack:
-        yield tuple(
-            stack.enter_context(serve(trained / "models", "--max-batch-rows", max_batch_rows))
-            for max_batch_rows in ("256", "7")
-        )
+    models = trained / "models"
+    with serve(models) as usual, serve(models, "--max-batch-rows", "7") as small:
+        yield usual, small

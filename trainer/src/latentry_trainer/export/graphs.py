@@ -54,7 +54,7 @@ def export_graph(graph: ExportGraph) -> bytes:
             )
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"graph {graph.role}: {_root_cause(error)}") from error
-    assert program is not None  # noqa: S101 (dynamo=True gives one)
+    assert program is not None, "the dynamo exporter always returns a program"
     model = program.model_proto
     _clear_metadata(model)
     _check(graph, model)
