@@ -3,7 +3,7 @@ import torch
 from latentry_trainer.config import RunConfig, TrainingConfig
 from latentry_trainer.variants import VARIANTS, Autoencoder, Variant, build_variant
 from latentry_trainer.variants.denoising import DenoiseGaussian
-from latentry_trainer.variants.gan import GAN
+from latentry_trainer.variants.gan import GAN, squared_gradient
 from latentry_trainer.variants.stacked import Stacked
 from latentry_trainer.variants.vae import VAE, kl_divergence, sample_codings
 from torch import Generator, Tensor
@@ -154,3 +154,23 @@ def test_gan_trains_its_critic_first() -> None:
         ("generator", variant.generator),
     ]
     assert stage.num_epochs == 3
+
+
+def test_the_gradient_penalty_of_a_linear_critic_is_its_squared_weight() -> None:
+    layer = torch.nn.Linear(16, 1)
+    critic = torch.nn.Sequential(torch.nn.Flatten(), layer, torch.nn.Flatten(0))
+    penalty = squared_gradient(critic, images(1, 4, 4))
+    torch.testing.assert_close(penalty, layer.weight.square().sum())
+    penalty.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(layer.weight.grad, 2 * layer.weight)
+
+
+def test_the_gradient_penalty_is_added_to_the_critics_loss() -> None:
+    torch.manual_seed(0)
+    plain = GAN(GAN.Config(), (1, 4, 4))
+    penalised = GAN(GAN.Config(gradient_penalty=0.5), (1, 4, 4))
+    penalised.load_state_dict(plain.state_dict())
+    inputs = images(1, 4, 4)
+    losses = [variant.critic_loss(inputs, Generator().manual_seed(0)) for variant in (plain, penalised)]
+    penalty = squared_gradient(plain.critic, inputs[:1])  # an eighth of 5 rows, rounded up
+    torch.testing.assert_close(losses[1], losses[0] + 0.25 * penalty)

@@ -1,6 +1,7 @@
 """Building blocks that variants share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -8,7 +9,11 @@ from torch import Tensor, nn
 
 Activation = Literal["selu", "relu", "leaky_relu"]
 
-_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"selu": nn.SELU, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "selu": nn.SELU,
+    "relu": nn.ReLU,
+    "leaky_relu": partial(nn.LeakyReLU, 0.2),  # the slope of Radford et al. 2016
+}
 
 
 def linear(num_inputs: int, num_outputs: int) -> nn.Linear:
