@@ -85,6 +85,18 @@ async def test_a_request_without_id_or_operation_ends_the_stream_after_those_bef
     assert details(rich_status(caught.value))["BadRequest"].field_violations[0].field == field
 
 
+async def test_a_request_that_cannot_be_read_ends_the_stream_after_those_before(served: Served) -> None:
+    stream: Any = served.channel.stream_stream(
+        "/latentry.v1.InferenceService/Stream", response_deserializer=messages.StreamResponse.FromString
+    )
+    call = stream(iter([encode("before").SerializeToString(), b"\xff\xff\xff not a message"]), timeout=30)
+    assert (await call.read()).request_id == "before"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details(rich_status(caught.value))["BadRequest"].field_violations[0].field == "request"
+
+
 async def test_an_id_may_be_used_again_once_it_is_answered(served: Served) -> None:
     call = served.inference.Stream()
     for _ in range(50):

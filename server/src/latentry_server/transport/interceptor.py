@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 
-from latentry_server.errors import UnauthenticatedError
+from latentry_server.errors import InvalidInputError, UnauthenticatedError
 from latentry_server.metrics import Metrics
 from latentry_server.transport.drain import Drain
 from latentry_server.transport.statuses import abort
@@ -58,13 +59,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         received = self._metrics.grpc_msg_received.labels(*labels)
         sent = self._metrics.grpc_msg_sent.labels(*labels)
 
+        def deserialize(message: bytes) -> Any:  # noqa: ANN401
+            # Handed on as the error that it is: gRPC would end the call as UNKNOWN, or let a stream wait for ever.
+            try:
+                return handler.request_deserializer(message)
+            except DecodeError as error:
+                return error
+
         def around(context: Context) -> AbstractAsyncContextManager[None]:
             return self._call(method, labels, context)
 
         async def unary_unary(request: Any, context: Context) -> Any:  # noqa: ANN401
             received.inc()
             async with around(context):
-                response = await handler.unary_unary(request, context)
+                response = await handler.unary_unary(_readable(request), context)
             sent.inc()
             return response
 
@@ -72,7 +80,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             received.inc()
             async with around(context):
                 counted = _Counted(context, sent)
-                await _stream(handler.unary_stream(request, counted), counted)
+                await _stream(handler.unary_stream(_readable(request), counted), counted)
 
         async def stream_stream(requests: AsyncIterator[Any], context: Context) -> None:
             async with around(context):
@@ -84,7 +92,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             (False, True): (grpc.unary_stream_rpc_method_handler, unary_stream),
             (True, True): (grpc.stream_stream_rpc_method_handler, stream_stream),
         }[handler.request_streaming, handler.response_streaming]
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        return make(behaviour, deserialize, handler.response_serializer)
 
     @asynccontextmanager
     async def _call(self, method: str, labels: tuple[str, str, str], context: Context) -> AsyncIterator[None]:
@@ -141,7 +149,13 @@ class _Counted:
 async def _count(requests: AsyncIterator[Any], received: Counter) -> AsyncIterator[Any]:
     async for request in requests:
         received.inc()
-        yield request
+        yield _readable(request)
+
+
+def _readable(request: Any) -> Any:  # noqa: ANN401
+    if isinstance(request, DecodeError):
+        raise InvalidInputError("request", expected="a message of the method's type", got="other bytes") from request
+    return request
 
 
 async def _stream(behaviour: Awaitable[None] | AsyncGenerator[Any, None], context: _Counted) -> None:

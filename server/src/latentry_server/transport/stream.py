@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
 
 import grpc.aio
 from latentry.v1 import inference_service_pb2 as messages
@@ -11,6 +12,9 @@ from latentry_server.errors import InvalidInputError, LatentryError, ShuttingDow
 from latentry_server.transport.drain import Drain
 
 MAX_REQUEST_ID_CHARS = 128
+
+# What is read: a request, why there will be no more, or None at the end.
+Incoming: TypeAlias = "asyncio.Queue[messages.StreamRequest | InvalidInputError | None]"
 
 
 class RequestStream:
@@ -40,10 +44,11 @@ class RequestStream:
         """Answer requests until there are no more.
 
         Raises:
-            InvalidInputError: a request has no id or operation, or an id that is in use; those before are answered.
+            InvalidInputError: a request cannot be read, has no id or operation, or an id that is in use; those before
+                are answered.
             ShuttingDownError: the server shuts down; what was read is answered.
         """
-        incoming: asyncio.Queue[messages.StreamRequest | None] = asyncio.Queue(maxsize=1)
+        incoming: Incoming = asyncio.Queue(maxsize=1)
         # Never cancelled: gRPC may still write into a read that is given up. It ends with the call.
         reading = asyncio.create_task(self._read(requests, incoming))
         reading.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -63,24 +68,24 @@ class RequestStream:
         if refused := dispatching.result():
             raise refused
 
-    async def _read(
-        self, requests: AsyncIterator[messages.StreamRequest], incoming: asyncio.Queue[messages.StreamRequest | None]
-    ) -> None:
-        async for request in requests:
-            if self._ended:
-                return
-            await incoming.put(request)
-        await incoming.put(None)
+    async def _read(self, requests: AsyncIterator[messages.StreamRequest], incoming: Incoming) -> None:
+        try:
+            async for request in requests:
+                if self._ended:
+                    return
+                await incoming.put(request)
+        except InvalidInputError as error:
+            await incoming.put(error)
+        else:
+            await incoming.put(None)
 
-    async def _dispatch(
-        self, incoming: asyncio.Queue[messages.StreamRequest | None], tasks: asyncio.TaskGroup
-    ) -> LatentryError | None:
+    async def _dispatch(self, incoming: Incoming, tasks: asyncio.TaskGroup) -> LatentryError | None:
         """Start answering every request; return why one was refused, None at the end."""
         while True:
             await self._slots.acquire()
             request = await incoming.get()
-            if request is None:
-                return None
+            if request is None or isinstance(request, InvalidInputError):
+                return request
             try:
                 self._check(request)
             except InvalidInputError as error:
