@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from latentry_server.batching.batcher import Batcher, Ran
+from latentry_server.batching.batcher import Batcher
 from latentry_server.batching.limits import BatchingLimits
+from latentry_server.batching.queue import Ran
 from latentry_server.errors import (
     DeadlineExceededError,
     InvalidInputError,

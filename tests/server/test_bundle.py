@@ -13,7 +13,7 @@ import pytest
 from latentry_server.errors import BundleInvalidError
 from latentry_server.repository.bundle import MAX_GRAPH_BYTES, MAX_MANIFEST_BYTES, read_bundle, read_manifest
 from latentry_server.repository.external_data import check_self_contained
-from latentry_server.repository.models import ModelState
+from latentry_server.repository.version import ModelState
 from latentry_server.spec import Capability, GraphRole
 from onnx import TensorProto, helper, parser
 

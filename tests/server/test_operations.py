@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from latentry_server.batching.batcher import Ran
+from latentry_server.batching.queue import Ran
 from latentry_server.errors import RuntimeFailedError
 from latentry_server.operations.call import Call, Limits
 from latentry_server.operations.images import from_float, to_float
 from latentry_server.operations.interpolate import interpolate
 from latentry_server.operations.sources import Source, SourceKind
-from latentry_server.repository.models import LoadedModel
+from latentry_server.repository.loaded_model import LoadedModel
 from latentry_server.spec import GraphRole, ModelSpec
 from numpy.typing import NDArray
 

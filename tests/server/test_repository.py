@@ -1,6 +1,9 @@
 import asyncio
+import errno
+import os
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,10 @@ from latentry_server.errors import (
     ModelNotFoundError,
     ModelNotReadyError,
     VersionNotFoundError,
+    VersionNotLoadedError,
 )
-from latentry_server.repository.models import ModelRepository, ModelState
+from latentry_server.repository.models import ModelRepository
+from latentry_server.repository.version import ModelState
 from latentry_server.sessions.session import Session
 from latentry_server.spec import GraphRole
 from prometheus_client import CollectorRegistry
@@ -39,6 +44,12 @@ def publish(folder: Path, *versions: int) -> None:
     """Write versions whose weights are seeded with their number, so that an answer shows who gave it."""
     for version in versions:
         Autoencoder(seed=version).write(folder, "stacked", version)
+
+
+def model_folder(folder: Path, name: str) -> Path:
+    made = folder / name
+    made.mkdir()
+    return made
 
 
 async def answering(repository: ModelRepository) -> int:
@@ -197,6 +208,8 @@ async def test_a_repository_that_cannot_be_listed_keeps_serving(
         folder.rename(tmp_path / "away")
         await until(lambda: "looking into" in caplog.text)
         await encode(repository)
+        with pytest.raises(ModelNotReadyError, match="the repository cannot be listed: No such file or directory"):
+            await repository.load("stacked")
         (tmp_path / "away").rename(folder)
         publish(folder, 2)
         await until(lambda: states(repository) == {2: "READY", 1: "UNLOADED"})
@@ -300,3 +313,99 @@ async def test_close_answers_the_requests_in_flight(tmp_path: Path) -> None:
         assert [len(answer) for answer in answers] == list(range(1, 40))
         with pytest.raises(ModelNotReadyError), repository.lease("stacked"):
             pass
+
+
+async def test_a_model_that_cannot_be_listed_keeps_serving_and_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, 1)
+    async with open_repository(tmp_path, poll_interval_s=POLL_S) as repository:
+        iterdir = Path.iterdir
+
+        def refuse_stacked(folder: Path) -> Iterator[Path]:  # root, as whom tests may run, is refused nothing
+            if folder.name == "stacked":
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return iterdir(folder)
+
+        monkeypatch.setattr(Path, "iterdir", refuse_stacked)
+        Gan().write(tmp_path, "gan")
+        await until(lambda: states(repository, "gan") == {1: "READY"})
+        await encode(repository)
+
+
+async def test_a_folder_whose_name_is_no_text_is_no_model(tmp_path: Path) -> None:
+    publish(tmp_path, 1)
+    publish(tmp_path, 2)
+    (tmp_path / "stacked" / "2").rename(model_folder(tmp_path, os.fsdecode(b"\xff")) / "2")
+    async with open_repository(tmp_path) as repository:
+        assert [status.name for status in repository.statuses()] == ["stacked"]
+
+
+async def test_a_version_that_is_published_again_while_it_goes_is_the_one_that_answers(tmp_path: Path) -> None:
+    publish(tmp_path, 1)
+    opened: list[Session] = []
+
+    def open_counted(graph: bytes) -> Session:
+        opened.append(open_onnx(graph))
+        return opened[-1]
+
+    async with open_repository(tmp_path, poll_interval_s=POLL_S, open_session=open_counted) as repository:
+        with repository.lease("stacked"):
+            (tmp_path / "stacked" / "1").rename(tmp_path / ".away")
+            await until(lambda: states(repository) == {1: "UNLOADING"})
+            (tmp_path / ".away").rename(tmp_path / "stacked" / "1")
+            loading = asyncio.ensure_future(repository.load("stacked", 1))
+            await asyncio.sleep(10 * POLL_S)
+        assert (await loading).state is ModelState.READY
+        await asyncio.sleep(10 * POLL_S)
+        await encode(repository)
+        assert len(opened) == 2 * len(Autoencoder.graphs)  # once before and once after: no copy that nobody frees
+
+
+async def test_a_broken_version_with_a_dangling_link_is_tried_again_once_it_changes(tmp_path: Path) -> None:
+    publish(tmp_path, 1)
+    folder = tmp_path / "stacked" / "1"
+    good = (folder / "encoder.onnx").read_bytes()
+    (folder / "encoder.onnx").write_bytes(b"broken")
+    (folder / "notes").symlink_to("nowhere")
+    async with open_repository(tmp_path, poll_interval_s=POLL_S) as repository:
+        assert states(repository) == {1: "FAILED"}
+        (folder / "encoder.onnx").write_bytes(good)
+        await until(lambda: states(repository) == {1: "READY"})
+
+
+async def test_unloading_what_is_not_loaded_says_so(tmp_path: Path) -> None:
+    publish(tmp_path, 1, 2)
+    async with open_repository(tmp_path) as repository:
+        with pytest.raises(VersionNotLoadedError, match="'stacked' does not have version 1 loaded"):
+            await repository.unload("stacked", 1)
+        await repository.unload("stacked")
+        with pytest.raises(VersionNotLoadedError, match="'stacked' does not have any version loaded"):
+            await repository.unload("stacked")
+
+
+async def test_a_model_that_is_forgotten_while_others_are_looked_at_holds_up_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(tmp_path, 1)
+    Gan().write(tmp_path, "a-gan")
+    gate = threading.Event()
+
+    def open_slowly(graph: bytes) -> Session:
+        if started:
+            gate.wait(60)
+        return open_onnx(graph)
+
+    started = False
+    async with open_repository(tmp_path, poll_interval_s=POLL_S, open_session=open_slowly) as repository:
+        started = True
+        with repository.lease("stacked"):
+            shutil.rmtree(tmp_path / "stacked")
+            await until(lambda: states(repository) == {1: "UNLOADING"})
+            Gan().write(tmp_path, "a-gan", 2)
+            await until(lambda: states(repository, "a-gan").get(2) == "LOADING")
+        await until(lambda: states(repository) == {})  # in the middle of a look at the folder
+        gate.set()
+        await until(lambda: states(repository, "a-gan").get(2) == "READY")
+        await asyncio.sleep(10 * POLL_S)
+    assert "looking into" not in caplog.text

@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ EXAMPLES = [
     (errors.InvalidInputError("inputs.shape", expected="[N, 4]", got="[2, 3]"), "INVALID_ARGUMENT", "INVALID_INPUT"),
     (errors.ModelNotFoundError("vae"), "NOT_FOUND", "MODEL_NOT_FOUND"),
     (errors.VersionNotFoundError("vae", 3), "NOT_FOUND", "VERSION_NOT_FOUND"),
+    (errors.VersionNotLoadedError("vae", 3), "NOT_FOUND", "VERSION_NOT_FOUND"),
     (
         errors.CapabilityMissingError("gan", "ENCODE", frozenset({"SAMPLE", "DECODE"})),
         "FAILED_PRECONDITION",
@@ -37,8 +39,14 @@ def test_every_error_has_a_status_and_a_reason(error: errors.LatentryError, code
     assert (info.reason, info.domain) == (reason, "latentry")
 
 
+def subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for own in kind.__subclasses__():
+        yield own
+        yield from subclasses(own)
+
+
 def test_the_examples_are_all_errors_and_all_reasons() -> None:
-    assert {type(error) for error, _, _ in EXAMPLES} == set(errors.LatentryError.__subclasses__())
+    assert {type(error) for error, _, _ in EXAMPLES} == set(subclasses(errors.LatentryError))
     reasons = {name.removeprefix("ERROR_REASON_") for name, _ in ErrorReason.items()} - {"UNSPECIFIED"}
     assert {reason for _, _, reason in EXAMPLES} == reasons
 

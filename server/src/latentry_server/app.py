@@ -1,6 +1,7 @@
 """The server: wires the layers, starts, drains, stops."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import signal
@@ -16,10 +17,11 @@ from latentry.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_
 from latentry.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from latentry_server.batching.batcher import BatchingLimits
+from latentry_server.batching.limits import BatchingLimits
 from latentry_server.metrics import Metrics
 from latentry_server.operations.call import Limits
-from latentry_server.repository.models import ModelRepository, ModelState
+from latentry_server.repository.models import ModelRepository
+from latentry_server.repository.version import ModelState
 from latentry_server.sessions.devices import Device, resolve_device
 from latentry_server.sessions.onnx import OnnxSession
 from latentry_server.sessions.threads import available_cpus
@@ -42,12 +44,19 @@ class StartError(Exception):
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; StartError where the server cannot start."""
+    server = Server(settings)
+    starting = asyncio.create_task(server.start())
     stop = asyncio.Event()
+
+    def on_signal() -> None:
+        starting.cancel()  # once started, this does nothing; before, the other models need not be loaded
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
-    server = Server(settings)
-    await server.start()
+        loop.add_signal_handler(signal_number, on_signal)
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
     await stop.wait()
     await server.stop()
 
@@ -170,7 +179,8 @@ def _resolve_device(requested: str) -> Device:
 
 
 def _listen(server: grpc.aio.Server, settings: Settings) -> int:
-    address = f"{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host  # IPv6
+    address = f"{host}:{settings.port}"
     try:
         if settings.tls_cert_file is None:
             return server.add_insecure_port(address)

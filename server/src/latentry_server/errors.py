@@ -4,6 +4,7 @@
   - InvalidInputError
   - ModelNotFoundError
   - VersionNotFoundError
+    - VersionNotLoadedError
   - CapabilityMissingError
   - BundleInvalidError
   - QueueFullError
@@ -45,6 +46,14 @@ class VersionNotFoundError(LatentryError):
         super().__init__(f"model {model!r} has no version {version}")
         self.model = model
         self.version = version
+
+
+class VersionNotLoadedError(VersionNotFoundError):
+    """No such version is loaded, though the repository has it; version 0: none is."""
+
+    def __str__(self) -> str:
+        version = f"version {self.version}" if self.version else "any version"
+        return f"model {self.model!r} does not have {version} loaded"
 
 
 class CapabilityMissingError(LatentryError):

@@ -25,8 +25,6 @@ from latentry_server.metrics import Metrics
 from latentry_server.sessions.session import Session
 from latentry_server.spec import GraphRole
 
-__all__ = ["Batcher", "BatchingLimits", "Ran"]
-
 logger = logging.getLogger(__name__)
 
 # What a caller is told before the first run has shown how fast the session is.

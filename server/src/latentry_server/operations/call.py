@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from latentry_server.batching.batcher import Ran
+from latentry_server.batching.queue import Ran
 from latentry_server.errors import CapabilityMissingError
 from latentry_server.spec import Capability, GraphRole, ModelSpec
 

@@ -72,5 +72,7 @@ def _read_file(folder: Path, file: str, max_bytes: int) -> bytes:
             return stream.read(max_bytes)
     except FileNotFoundError as error:
         raise BundleInvalidError(f"{file}: the file is missing") from error
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
-        raise BundleInvalidError(f"{file}: cannot be read: {error}") from error
+    except OSError as error:  # without the path, since callers are told
+        raise BundleInvalidError(f"{file}: cannot be read: {error.strerror}") from error
+    except RuntimeError as error:  # before Python 3.13
+        raise BundleInvalidError(f"{file}: cannot be read: links in a circle") from error

@@ -7,8 +7,9 @@ from typing import Any
 from latentry.v1 import manifest_pb2
 from numpy.typing import NDArray
 
-from latentry_server.batching.batcher import Batcher, Ran
+from latentry_server.batching.batcher import Batcher
 from latentry_server.batching.limits import BatchingLimits
+from latentry_server.batching.queue import Ran
 from latentry_server.metrics import Metrics
 from latentry_server.sessions.session import Session
 from latentry_server.spec import GraphRole, ModelSpec

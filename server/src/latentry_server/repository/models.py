@@ -7,15 +7,13 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from latentry_server.batching.limits import BatchingLimits
-from latentry_server.errors import ModelNotFoundError, VersionNotFoundError
+from latentry_server.errors import ModelNotFoundError, ModelNotReadyError, VersionNotFoundError, VersionNotLoadedError
 from latentry_server.metrics import Metrics
-from latentry_server.repository.listing import list_versions
+from latentry_server.repository.listing import list_models
 from latentry_server.repository.loaded_model import LoadedModel
 from latentry_server.repository.loading import Loader
 from latentry_server.repository.version import ModelState, ModelStatus, ModelVersion, Wish
 from latentry_server.sessions.session import Session
-
-__all__ = ["LoadedModel", "ModelRepository", "ModelState", "ModelStatus"]
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +100,12 @@ class ModelRepository:
             ModelNotFoundError: no such model.
             VersionNotFoundError: no such version.
             BundleInvalidError: the bundle is broken; what was loaded before stays.
+            ModelNotReadyError: the repository cannot be listed now.
         """
-        gone = await self._discover()
+        try:
+            gone = await self._discover()
+        except OSError as error:
+            raise ModelNotReadyError(f"the repository cannot be listed: {error.strerror}") from error
         present = [found for found in self._versions(name) if found not in gone]
         found = next((found for found in present if version in (0, found.number)), None)
         if found is None:
@@ -119,12 +121,13 @@ class ModelRepository:
 
         Raises:
             ModelNotFoundError: no such model.
-            VersionNotFoundError: no such version is loaded.
+            VersionNotFoundError: no such version.
+            VersionNotLoadedError: no such version is loaded.
         """
         asked = [self._find(name, version)] if version else self._versions(name)
         loaded = [found for found in asked if found.state in (ModelState.READY, ModelState.LOADING)]
         if not loaded:
-            raise VersionNotFoundError(name, asked[0].number)
+            raise VersionNotLoadedError(name, version)
         for found in asked:
             found.wish = Wish.UNLOADED
         await asyncio.gather(*(self._finish(found.unload()) for found in loaded))
@@ -161,8 +164,9 @@ class ModelRepository:
 
     async def _scan(self) -> None:
         gone = await self._discover()
-        for name in sorted(self._models):
-            present = [version for version in self._models[name] if version not in gone]
+        # A snapshot: what was deleted is forgotten as soon as its requests have ended, in the middle of this, too.
+        for _, versions in sorted(self._models.items()):
+            present = [version for version in versions if version not in gone]
             await self._load_newest(present)
             self._retire_older(present)
         for version in gone:  # last, so that what takes its place is ready before
@@ -171,15 +175,16 @@ class ModelRepository:
     async def _discover(self) -> list[ModelVersion]:
         """Add the versions that are new in the folder; return those that are gone from it."""
         async with self._discovering:  # a listing is compared to what is known before another one adds to it
-            folders = await asyncio.to_thread(list_versions, self._folder)
-            found = {(folder.parent.name, int(folder.name)): folder for folder in folders}
+            listing = await asyncio.to_thread(list_models, self._folder)
+            found = {(name, int(folder.name)): folder for name, folders in listing.items() for folder in folders or ()}
             known = {(version.name, version.number): version for version in self._all()}
             for name, number in sorted(found.keys() - known.keys()):
                 version = ModelVersion(found[name, number], loader=self._loader, on_change=self._notify)
                 self._models.setdefault(name, []).append(version)
                 self._models[name].sort(key=lambda version: -version.number)
                 await version.look()
-        return [version for key, version in known.items() if key not in found]
+        unknown = {name for name, folders in listing.items() if folders is None}
+        return [version for key, version in known.items() if key not in found and version.name not in unknown]
 
     async def _load_newest(self, versions: list[ModelVersion]) -> None:
         """Load the newest good version, unless what was unloaded on request is newer."""
@@ -200,6 +205,8 @@ class ModelRepository:
 
     async def _forget(self, version: ModelVersion) -> None:
         await version.unload()
+        if version.is_there():  # published again meanwhile, and perhaps about to be loaded
+            return
         versions = self._models.get(version.name, [])
         if version in versions:
             versions.remove(version)

@@ -101,6 +101,10 @@ class ModelVersion:
         if self.state is ModelState.FAILED:
             raise BundleInvalidError(f"model {self.name!r} version {self.number}: {self._error}")
 
+    def is_there(self) -> bool:
+        """Tell whether the folder is there."""
+        return self._folder.is_dir()
+
     async def look(self) -> None:
         """Read the manifest, so that the version can be listed before it is loaded; a broken one is found by `load`."""
         if self.state is ModelState.UNLOADED and self._manifest is None:
@@ -164,9 +168,9 @@ class ModelVersion:
 
 
 def _fingerprint(folder: Path) -> Fingerprint:
-    """Name, time and size of every file: cheap to compare."""
+    """Name, time and size of every file, of a link its own, wherever it leads: cheap to compare."""
     try:
-        found = [(path.name, path.stat()) for path in folder.iterdir()]
+        found = [(path.name, path.lstat()) for path in folder.iterdir()]
     except OSError:
         return ()
     return tuple(sorted((name, file.st_mtime_ns, file.st_size) for name, file in found))

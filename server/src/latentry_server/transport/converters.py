@@ -12,7 +12,7 @@ from latentry_server.operations.call import Call
 from latentry_server.operations.interpolation import Mode
 from latentry_server.operations.sources import Source, SourceKind
 from latentry_server.operations.styles import Layout, Truncation
-from latentry_server.repository.models import ModelStatus
+from latentry_server.repository.version import ModelStatus
 
 MAX_AXES = 8
 
@@ -40,11 +40,11 @@ _LAYOUTS: dict[int, Layout] = {
 def to_array(tensor: tensor_pb2.Tensor, field: str) -> NDArray[Any]:
     """Read a tensor without copying its data; InvalidInputError where shape, type and bytes do not belong together."""
     dtype = to_dtype(tensor.dtype, f"{field}.dtype")
-    shape = tuple(tensor.shape)
-    if not 1 <= len(shape) <= MAX_AXES:
+    if not 1 <= len(tensor.shape) <= MAX_AXES:
         raise InvalidInputError(
-            f"{field}.shape", expected=f"1 to {MAX_AXES} axes, rows first", got=f"{len(shape)} axes"
+            f"{field}.shape", expected=f"1 to {MAX_AXES} axes, rows first", got=f"{len(tensor.shape)} axes"
         )
+    shape = tuple(tensor.shape)
     for axis, length in enumerate(shape):
         if length < 1:
             raise InvalidInputError(f"{field}.shape[{axis}]", expected="at least 1", got=str(length))

@@ -9,7 +9,8 @@ import grpc.aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
-from latentry_server.repository.models import ModelRepository, ModelState, ModelStatus
+from latentry_server.repository.models import ModelRepository
+from latentry_server.repository.version import ModelState, ModelStatus
 from latentry_server.transport.drain import Drain
 
 SERVER = ""

@@ -10,7 +10,8 @@ from latentry.v1 import model_service_pb2 as messages
 from latentry.v1.model_service_pb2_grpc import ModelServiceServicer
 
 from latentry_server.errors import InvalidInputError
-from latentry_server.repository.models import ModelRepository, ModelStatus
+from latentry_server.repository.models import ModelRepository
+from latentry_server.repository.version import ModelStatus
 from latentry_server.transport.converters import to_model
 from latentry_server.transport.inference_service import check_name
 

@@ -22,6 +22,7 @@ _STATUSES = {
     errors.InvalidInputError: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     errors.ModelNotFoundError: (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
     errors.VersionNotFoundError: (grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND"),
+    errors.VersionNotLoadedError: (grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND"),
     errors.CapabilityMissingError: (grpc.StatusCode.FAILED_PRECONDITION, "CAPABILITY_MISSING"),
     errors.BundleInvalidError: (grpc.StatusCode.FAILED_PRECONDITION, "BUNDLE_INVALID"),
     errors.QueueFullError: (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
