@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ def style_mix(**fields: Any) -> messages.StyleMixRequest:
 def sample(**fields: Any) -> messages.SampleRequest:
     given: dict[str, Any] = {"model": "gan", "count": 2, "seed": 1}
     return messages.SampleRequest(**(given | fields))
+
+
+def decode_zeros(rows: int) -> messages.DecodeRequest:
+    return messages.DecodeRequest(model="gan", codings=tensor(np.zeros((rows, CODINGS), np.float32)))
 
 
 def list_page(token: str) -> model_service_pb2.ListModelsRequest:
@@ -151,6 +156,7 @@ WRONG_FIELDS: list[tuple[Any, str, str, str]] = [
     (style_mix(rows=None), "rows", "one of inputs, codings, seeds and styles", "none"),
     (style_mix(layers=[0, NUM_STYLES]), f"layers[{1}]", "0 to 1", "2"),
     (style_mix(layers=[-1]), "layers[0]", "0 to 1", "-1"),
+    (style_mix(layers=[0] * 3), "layers", "at most 2 layers", "3 layers"),
     (style_mix(rows=seeds(10), columns=seeds(11)), "columns", "at most 100 rows", "110"),
     (style_mix(columns=seeds(3), layout=messages.STYLE_MIX_LAYOUT_PAIRS), "columns.seeds", "2 rows", "3 rows"),
     (style_mix(layout=9), "layout", "GRID or PAIRS", "9"),
@@ -244,11 +250,17 @@ async def test_a_message_over_the_limit_is_refused_either_way(repository: Path) 
     async with serve(repository, max_message_mib=1, max_request_rows=40_000, max_queue_rows=40_000) as served:
         error = await failure(call(served, encode(images(17_000))))
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        # An answer that would be over the limit is refused before the work: 64 bytes of image, 12 of codings a row.
-        error = await failure(call(served, sample(count=40_000)))
+        # An answer that would be over the limit is refused before the work, and the largest that is not refused fits.
+        too_many = sample(model="cgan", count=40_000, include_codings=True)
+        error = await failure(call(served, too_many))
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
         (violation,) = details(rich_status(error))["BadRequest"].field_violations
-        assert f"at most {2**20 // 76} rows" in violation.description
+        (fitting_rows,) = re.findall(r"at most (\d+) rows", violation.description)
+        assert 12_000 < int(fitting_rows) < 2**20 // 76  # 64 bytes of image and 12 of codings a row, and its label
+        await call(served, sample(model="cgan", count=int(fitting_rows), include_codings=True))
+        # Room for the rows alone is not enough.
+        error = await failure(call(served, decode_zeros(2**20 // 64)))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
         await call(served, encode(images(16_000)))
 
 
@@ -271,7 +283,8 @@ async def test_an_expired_deadline_is_exceeded(repository: Path) -> None:
 async def test_a_broken_message_is_an_error_of_that_call_alone(served: Served) -> None:
     encode_bytes: Callable[..., Awaitable[Any]] = served.channel.unary_unary("/latentry.v1.InferenceService/Encode")
     error = await failure(encode_bytes(b"\xff\xff\xff not a message"))
-    assert error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details(rich_status(error))["BadRequest"].field_violations[0].field == "request"
     await call(served, encode(images(1)))
 
 

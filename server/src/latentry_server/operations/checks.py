@@ -14,6 +14,9 @@ from latentry_server.spec import ModelSpec
 
 MAX_ABS_PSI = 2.0
 
+# What an answer has beside its rows at most: names, shapes, times, and on a Stream the request's id.
+_ENVELOPE_BYTES = 2048
+
 
 def row_count(call: Call, rows: int, field: str, *, row_bytes: int) -> None:
     """Check a number of rows against the limits; `row_bytes` is the size of one row of the answer."""
@@ -22,7 +25,7 @@ def row_count(call: Call, rows: int, field: str, *, row_bytes: int) -> None:
     limit_rows = call.limits.max_request_rows
     if rows > limit_rows:
         raise InvalidInputError(field, expected=f"at most {limit_rows} rows in one request", got=str(rows))
-    fitting_rows = call.limits.max_message_bytes // row_bytes
+    fitting_rows = (call.limits.max_message_bytes - _ENVELOPE_BYTES) // row_bytes
     if rows > fitting_rows:
         expected = f"at most {fitting_rows} rows, whose answer fits a message of {call.limits.max_message_bytes} bytes"
         raise InvalidInputError(field, expected=expected, got=str(rows))
@@ -99,6 +102,10 @@ def truncation(spec: ModelSpec, value: Truncation | None) -> None:
 def layers(spec: ModelSpec, values: Sequence[int]) -> None:
     """Check the numbers of style layers."""
     assert spec.style is not None, "only style-based generators have STYLE_MIX"
+    if len(values) > spec.style.num_layers:
+        raise InvalidInputError(
+            "layers", expected=f"at most {spec.style.num_layers} layers", got=f"{len(values)} layers"
+        )
     last = spec.style.num_layers - 1
     for index, value in enumerate(values):
         if not 0 <= value <= last:

@@ -22,7 +22,9 @@ def points(start: NDArray[np.float32], end: NDArray[np.float32], steps: int, mod
     way = _linear if mode is Mode.LINEAR else _spherical
     t = np.linspace(0, 1, steps)[:, None]
     between = way(start.reshape(rows).astype(np.float64), end.reshape(rows).astype(np.float64), t)
-    result = between.astype(np.float32).reshape(len(start), steps, *start.shape[1:])
+    with np.errstate(over="ignore"):  # a norm near float32's largest can end beyond it: infinite, as in the graphs
+        narrowed = between.astype(np.float32)
+    result = narrowed.reshape(len(start), steps, *start.shape[1:])
     result[:, 0], result[:, -1] = start, end  # exactly, whatever rounding does
     return result
 

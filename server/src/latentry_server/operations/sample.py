@@ -16,6 +16,8 @@ from latentry_server.operations.images import from_float
 from latentry_server.operations.styles import Truncation
 from latentry_server.spec import Capability
 
+_LABEL_BYTES = 10  # a varint's at most
+
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
@@ -49,7 +51,8 @@ async def sample(
     """
     call.require(Capability.SAMPLE)
     checks.output_dtype(output_dtype)
-    checks.row_count(call, count, "count", row_bytes=call.output_bytes(output_dtype) + call.codings_bytes())
+    row_bytes = call.output_bytes(output_dtype) + call.codings_bytes() + _LABEL_BYTES
+    checks.row_count(call, count, "count", row_bytes=row_bytes)
     if first_row < 0:
         raise InvalidInputError("first_row", expected="at least 0", got=str(first_row))
     checks.truncation(call.spec, truncation)

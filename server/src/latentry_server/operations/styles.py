@@ -39,7 +39,8 @@ def truncate(styles: NDArray[np.float32], style: StyleSpec, truncation: Truncati
         return styles
     truncated = styles.copy()
     coarse = slice(truncation.cutoff)
-    truncated[:, coarse] = style.mean_style + np.float32(truncation.psi) * (styles[:, coarse] - style.mean_style)
+    with np.errstate(over="ignore"):  # psi beyond 1 takes values near float32's largest to infinity, as in the graphs
+        truncated[:, coarse] = style.mean_style + np.float32(truncation.psi) * (styles[:, coarse] - style.mean_style)
     return truncated
 
 
