@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,9 +22,12 @@ from latentry.v1 import inference_service_pb2 as messages
 from latentry.v1 import model_service_pb2
 from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
 from latentry.v1.model_service_pb2_grpc import ModelServiceStub
+from latentry_server import app
 from latentry_server.probe import ask
+from latentry_server.sessions.onnx import OnnxSession
+from latentry_server.settings import Settings
 
-from tests.server.bundles import Autoencoder, images
+from tests.server.bundles import Autoencoder, Gan, images
 from tests.server.certificates import make_authority, make_certificate
 from tests.server.serving import array, details, rich_status, serve, tensor
 
@@ -211,6 +215,39 @@ async def test_a_drain_ends_when_its_time_is_over(repository: Path) -> None:
         await served.server.stop()
         with pytest.raises(grpc.aio.AioRpcError):
             await waiting
+
+
+async def test_a_signal_during_the_start_loads_no_further_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        Gan().write(tmp_path, name)
+    opening, gate, opened = threading.Event(), threading.Event(), []
+
+    def open_slowly(graph: bytes, **options: Any) -> OnnxSession:
+        opening.set()
+        assert gate.wait(60)
+        opened.append(graph)
+        return OnnxSession(graph, **options)
+
+    monkeypatch.setattr(app, "OnnxSession", open_slowly)
+    settings = Settings(repository=tmp_path, port=0, metrics_port=0, device="cpu", threads=1, drain_refuse_s=0)
+    running = asyncio.create_task(app.run(settings))
+    assert await asyncio.to_thread(opening.wait, 60)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0.05)
+    gate.set()
+    async with asyncio.timeout(60):
+        await running
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1:5"), ("localhost", "localhost:5"), ("::1", "[::1]:5"), ("::", "[::]:5")],
+)
+def test_an_ipv6_address_is_bracketed(host: str, address: str) -> None:
+    assert app._address(host, 5) == address
 
 
 # Metrics

@@ -105,7 +105,7 @@ class Server:
         ready = [status for status in self._repository.statuses() if status.state is ModelState.READY]
         models = ", ".join(f"{status.name}/{status.version}" for status in ready)
         logger.info("models on %s: %s", self._device, models or f"none in {settings.repository} yet")
-        logger.info("latentry-server listening on %s:%d", settings.host, self.port)
+        logger.info("latentry-server listening on %s", _address(settings.host, self.port))
 
     async def stop(self) -> None:
         """Refuse new calls, answer those in flight, then stop."""
@@ -179,8 +179,7 @@ def _resolve_device(requested: str) -> Device:
 
 
 def _listen(server: grpc.aio.Server, settings: Settings) -> int:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host  # IPv6
-    address = f"{host}:{settings.port}"
+    address = _address(settings.host, settings.port)
     try:
         if settings.tls_cert_file is None:
             return server.add_insecure_port(address)
@@ -188,6 +187,10 @@ def _listen(server: grpc.aio.Server, settings: Settings) -> int:
     except RuntimeError as error:
         what = "is the port taken?" if settings.tls_cert_file is None else "is the port taken, is the certificate good?"
         raise StartError(f"port: cannot listen on {address}; {what}") from error
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials:
