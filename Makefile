@@ -32,7 +32,7 @@ lint: $(VENV)/.dev ## Check style, types, imports, the API, generated code and s
 	lint-imports
 	buf lint
 	buf breaking --against proto/baseline.binpb
-	proto/generate.sh $(CURDIR)/.cache/generated >/dev/null
+	proto/generate.sh .cache/generated
 	diff --recursive --exclude __init__.py --exclude __pycache__ .cache/generated/latentry/v1 proto/src/latentry/v1
 	shellcheck .ci/run $$(git ls-files '*.sh')
 
