@@ -2,13 +2,14 @@
 
 import contextlib
 import errno
-import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from latentry_trainer.files import sync_folder, write
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _TEMPORARY_PREFIX = ".publish-"
@@ -55,7 +56,7 @@ def add_version(
         while True:
             version = _next_version(model_folder)
             _write(temporary / "manifest.json", manifest(version))
-            _fsync_folder(temporary)
+            sync_folder(temporary)
             try:
                 temporary.rename(model_folder / str(version))
             except OSError as error:
@@ -66,7 +67,7 @@ def add_version(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _fsync_folder(model_folder)
+    sync_folder(model_folder)
     return model_folder / str(version)
 
 
@@ -77,14 +78,9 @@ def _next_version(model_folder: Path) -> int:
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
-        with path.open("wb") as file:
-            os.fchmod(file.fileno(), 0o644)  # the server may run as another user
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:  # a full disk's error does not say where
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    path.touch()
+    path.chmod(0o644)  # the server may run as another user
+    write(path, content)
 
 
 def _make_folder(path: Path) -> None:
@@ -92,15 +88,7 @@ def _make_folder(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir()
         path.chmod(0o755)
-        _fsync_folder(path.parent)
-
-
-def _fsync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(path.parent)
 
 
 def _remove_leftovers(model_folder: Path) -> None:

@@ -4,7 +4,6 @@ Tensors are stored as tensors; everything else, and the structure, is JSON in th
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from latentry_trainer import files
+
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 _SKELETON = "skeleton"
-_TENSOR, _ITEMS = (
-    "$tensor",
-    "$items",
-)  # marks in the skeleton: a tensor's place, a dictionary with keys that are no strings
+# Marks in the skeleton: a tensor's place, a dictionary with keys that are no strings.
+_TENSOR, _ITEMS = "$tensor", "$items"
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -34,18 +33,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _take_out(state, "", tensors)
-    content = safetensors.torch.save(tensors, metadata={_SKELETON: json.dumps(skeleton)})
-    beside = path.with_suffix(".partial")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    files.replace(path, safetensors.torch.save(tensors, metadata={_SKELETON: json.dumps(skeleton)}))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -92,12 +80,3 @@ def _put_back(skeleton: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN
         case list():
             return [_put_back(item, tensors) for item in skeleton]
     return skeleton
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the renaming itself durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

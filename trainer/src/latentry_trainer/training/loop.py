@@ -58,7 +58,8 @@ def train(
         Whether the run is done: False where it was asked to stop.
 
     Raises:
-        DivergedError: A loss or a weight became infinite or not a number. Checkpoints saved before are good.
+        DivergedError: A loss, a weight or a validation figure became infinite or not a number.
+            Checkpoints saved before are good.
         OSError: A checkpoint could not be saved.
         ValueError: The checkpoint does not fit the variant.
     """
@@ -118,6 +119,7 @@ def train(
                 # Validation: after each epoch.
                 if is_epoch_done:
                     figures = evaluate(average, dataset, "validation", device)
+                    _check_finite(figures, position)
                     log.write(_metrics(stage, position, "validation", figures))
                     log.end_epoch(stage.name, position.epoch + 1, stage.num_epochs)
                     after_epoch(average, position.images_seen)
@@ -153,13 +155,18 @@ class _Window:
     def close(self, position: Position) -> dict[str, float]:
         """Mean losses and speed; refuses losses that are not finite."""
         values = {f"{name}_loss": self._sums[name].item() / count for name, count in self._counts.items() if count}
-        for name, loss in values.items():
-            if not math.isfinite(loss):
-                raise DivergedError(
-                    f"{name} is {loss} after {position.images_seen} images (epoch {position.epoch + 1}); "
-                    "try a smaller --training.optimizer.learning_rate"
-                )
+        _check_finite(values, position)
         return values | {"images_per_s": self.num_images / (time.perf_counter() - self._start_s)}
+
+
+def _check_finite(figures: Mapping[str, float], position: Position) -> None:
+    """Refuses figures that are not finite: those of a model that has diverged."""
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"{name} is {value} after {position.images_seen} images (epoch {position.epoch + 1}); "
+                "try a smaller --training.optimizer.learning_rate"
+            )
 
 
 def _order(num_images: int, seed: int, position: Position) -> Tensor:
