@@ -1,7 +1,9 @@
 """One's own images, and scikit-learn's digits."""
 
 import logging
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -109,7 +111,26 @@ def test_npz_never_loads_pickles(tmp_path: Path) -> None:
         load_dataset(config)
 
 
-@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
+def archive_of_terabytes() -> bytes:
+    """An archive of a few bytes whose array claims to be large."""
+    header, archive = BytesIO(), BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**8, 1000, 1000)})
+    with ZipFile(archive, "w") as file:
+        file.writestr("images.npy", header.getvalue())
+    return archive.getvalue()
+
+
+def damaged_archive() -> bytes:
+    archive = BytesIO()
+    np.savez_compressed(archive, images=np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8))
+    content = bytearray(archive.getvalue())
+    content[len(content) // 2 : len(content) // 2 + 20] = b"\xff" * 20
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not an archive", b"PK\x03\x04 cut off", archive_of_terabytes(), damaged_archive()]
+)
 def test_npz_files_that_are_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(content)
@@ -147,6 +168,42 @@ def test_unreadable_images_are_named_skipped_and_counted(tmp_path: Path, caplog:
     assert "broken.png" in caplog.text
     assert "cut-off.png" in caplog.text
     assert "skipped 2 unreadable of 14 images" in caplog.text
+
+
+def test_modes_of_pixels(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    write_images(folder, 10)
+    pictures = {
+        "a-16-bits": (Image.fromarray(np.full((4, 4), 0x80FF, np.uint16)), 0x80),
+        "b-transparent": (Image.new("RGBA", (4, 4), (1, 2, 3, 0)), 255),
+        "c-half-transparent": (Image.new("LA", (4, 4), (0, 0x80)), 127),
+        "d-bits": (Image.new("1", (4, 4), 1), 255),
+    }
+    for name, (picture, _) in pictures.items():
+        picture.save(folder / f"{name}.png")
+    images = load_dataset(DataConfig(name="folder", path=folder)).images
+    greys = {int(image[0, 0, 0]) for image in images if (image == image[0, 0, 0]).all()}
+    assert greys == {value for _, value in pictures.values()}
+
+
+def test_images_too_large_or_of_no_known_range_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "mine"
+    write_images(folder, 10)
+    Image.new("1", (12_000, 9_000)).save(folder / "huge.png")
+    Image.new("F", (4, 4)).save(folder / "floats.tif")
+    assert len(load_dataset(DataConfig(name="folder", path=folder)).images) == 10
+    assert "huge.png: Image size (108000000 pixels) exceeds limit" in caplog.text
+    assert "floats.tif: pixels of mode F" in caplog.text
+
+
+def test_a_folder_that_is_no_class_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path / "mine" / "cats", 10)
+    write_images(tmp_path / "mine" / "dogs" / "deeper", 10)
+    (tmp_path / "mine" / ".cache").mkdir()
+    assert load_dataset(DataConfig(name="folder", path=tmp_path / "mine")).label_names == ("cats",)
+    assert [record.message.partition(": ")[0] for record in caplog.records] == [
+        f"skipped the folder {tmp_path / 'mine' / 'dogs'}"
+    ]
 
 
 def test_strict_refuses_unreadable_images(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import gzip
 import logging
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,6 +18,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pooch
 import torch
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress
 
 from latentry_trainer.data.dataset import Dataset
 
@@ -132,7 +135,7 @@ def load(places: Places | None = None) -> Dataset:
     for way, fetch in _WAYS.items():
         try:
             return _read(fetch(places), places.files)
-        except (OSError, EOFError, ValueError, subprocess.SubprocessError) as error:
+        except (OSError, EOFError, ValueError, zlib.error, subprocess.SubprocessError) as error:
             failures.append(f"  {way}: {error}")
             _logger.info("Fashion-MNIST, %s: %s", way, error)
     raise ValueError(
@@ -156,10 +159,31 @@ def _from_site(places: Places) -> Path:
         path=places.cache, base_url=places.url, registry={file.name: file.published_sha256 for file in places.files}
     )
     pooch.get_logger().setLevel(logging.WARNING)
-    for file in places.files:
-        _logger.warning("downloading %s%s", places.url, file.name)
-        downloads.fetch(file.name)
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), DownloadColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        for file in places.files:
+            _logger.warning("downloading %s%s", places.url, file.name)
+            downloads.fetch(file.name, downloader=pooch.HTTPDownloader(progressbar=_DownloadBar(bars, file.name)))
     return places.cache
+
+
+class _DownloadBar:
+    """One of rich's bars in the form that pooch drives."""
+
+    def __init__(self, bars: Progress, name: str) -> None:
+        self.total = 0  # bytes; pooch sets it
+        self._bars = bars
+        self._task = bars.add_task(name, total=None)
+
+    def update(self, num_bytes: int) -> None:
+        self._bars.update(self._task, total=self.total, advance=num_bytes)
+
+    def reset(self) -> None:
+        self._bars.reset(self._task)
+
+    def close(self) -> None:
+        """The bars close together."""
 
 
 def _from_debian(places: Places) -> Path:

@@ -1,6 +1,7 @@
 """One's own images in a folder: flat, or one sub-folder a class."""
 
 import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ from PIL import Image, ImageOps
 from latentry_trainer.data.dataset import Dataset, with_own_splits
 
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+# What Pillow raises for files that are damaged, no images, or so large that they may be an attack.
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 _logger = logging.getLogger(__name__)
 
@@ -35,13 +39,16 @@ def load(folder: Path, *, image_size: int, greyscale: bool, strict: bool) -> Dat
             f"option --data.path: {folder} has images beside its sub-folders (such as {flat[0].name}), expected one or "
             "the other"
         )
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path not in classes and not path.name.startswith("."):
+            _logger.warning("skipped the folder %s: no image lies directly in it", path)
     labelled = [(path, label) for label, place in enumerate(classes or [folder]) for path in _image_files(place)]
     images, labels, unreadable = [], [], []
     for path, label in labelled:
         try:
             images.append(_read(path, image_size, greyscale=greyscale))
             labels.append(label)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except _UNREADABLE as error:
             unreadable.append(path)
             _logger.warning("cannot read %s: %s", path, error)
     if unreadable and strict:
@@ -68,7 +75,21 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _read(path: Path, image_size: int, *, greyscale: bool) -> np.ndarray:
     """One image, uint8 [C, image_size, image_size]."""
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("L" if greyscale else "RGB")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            upright = _opaque_8_bits(ImageOps.exif_transpose(image)).convert("L" if greyscale else "RGB")
     pixels = np.asarray(ImageOps.fit(upright, (image_size, image_size)), np.uint8)  # [H, W] or [H, W, C]
     return pixels[np.newaxis] if greyscale else pixels.transpose(2, 0, 1)
+
+
+def _opaque_8_bits(image: Image.Image) -> Image.Image:
+    """Does what Pillow's own conversion gets wrong: it cuts 16-bit greys off at 255, and shows what is transparent."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} (32 bits) have no known range; expected 8 or 16 bits a channel")
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
+    return image

@@ -2,12 +2,26 @@
 
 from pathlib import Path
 from zipfile import BadZipFile
+from zlib import error as ZlibError  # noqa: N812 (an exception's name)
 
 import numpy as np
 
 from latentry_trainer.data.dataset import Dataset, with_own_splits
 
 _NUM_CHANNELS = (1, 3)
+
+# What NumPy and zipfile raise for files that are damaged, encrypted, too large, or no archives.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    BadZipFile,
+    ZlibError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+)
 
 
 def load(path: Path) -> Dataset:
@@ -23,7 +37,7 @@ def load(path: Path) -> Dataset:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("images", "labels") if name in archive}
-    except (OSError, EOFError, BadZipFile, ValueError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"option --data.path: cannot read {path} as an .npz file: {error}") from error
     if "images" not in arrays:
         raise ValueError(f"option --data.path: {path} has no array `images`")
