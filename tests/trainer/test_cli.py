@@ -5,9 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from latentry_trainer.cli import main
 from latentry_trainer.presets import PRESETS
+from latentry_trainer.run import lock
 from PIL import Image
 
 
@@ -19,6 +22,12 @@ class Result:
 
 
 Command = Callable[..., Result]
+
+
+def write_slice(path: Path, slice_path: Path, num_images: int) -> None:
+    """The first of the real images."""
+    with np.load(slice_path, allow_pickle=False) as archive:
+        np.savez(path, images=archive["images"][:num_images])
 
 
 @pytest.fixture
@@ -63,6 +72,8 @@ def test_dry_run_prints_the_resolved_configuration_and_makes_nothing(latentry_tr
         (["run", "vae", "--training.batch", "3"], "unknown option --training.batch; did you mean training.batch_size"),
         (["run", "vae", "--training.num_epochs", "-3"], "option --training.num_epochs: input should be greater than"),
         (["run", "vae", "stray"], "unexpected argument stray"),
+        (["run", "vae", "--training.seed=1", "--training.seed", "2"], "option --training.seed is given twice: '1' and"),
+        (["run", "vae", "--model.codings_size", "9" * 12], "option --model.codings_size: input should be less than"),
         (["run", "vae", "--name", "../escape"], "model name '../escape'"),
         (["run", "vae", "--data.name", "npz", "--data.path", "nowhere.npz"], "cannot read nowhere.npz"),
         (["run"], "requires an argument"),
@@ -88,8 +99,9 @@ def test_the_whole_path_on_ones_own_images(latentry_train: Command, tmp_path: Pa
     result = latentry_train("run", "denoise-gaussian-quick", *options, "--name", "mine")
     assert result.status == 0, result.err
     run_folder = tmp_path / "runs" / "denoise-gaussian-quick-001"
-    parts = ["checkpoint.safetensors", "config.json", "evaluation.json", "grids", "metrics.jsonl", "report.html"]
-    assert sorted(path.name for path in run_folder.iterdir()) == [*parts, "tensorboard", "tsne.png"]
+    files = ["checkpoint.safetensors", "config.json", "destination.json", "evaluation.json", "metrics.jsonl"]
+    pictures = ["grids", "report.html", "tensorboard", "tsne.png"]
+    assert {path.name for path in run_folder.iterdir()} == {*files, *pictures}
     manifest = json.loads((tmp_path / "models" / "mine" / "1" / "manifest.json").read_text())
     assert manifest["preset"] == "denoise-gaussian-quick"
     assert "CAPABILITY_DENOISE" in manifest["capabilities"]
@@ -104,24 +116,67 @@ def test_the_whole_path_on_ones_own_images(latentry_train: Command, tmp_path: Pa
     assert json.loads((run_folder / "evaluation.json").read_text()) == evaluation
     assert f"{evaluation['test']['bce']:.4f}" in again.out
 
-    exported = latentry_train("export", str(run_folder), "--name", "mine")
+    exported = latentry_train("export", str(run_folder), "--name", "other")
     assert exported.status == 0
-    assert (tmp_path / "models" / "mine" / "2" / "manifest.json").is_file()
-
-    resumed = latentry_train("resume", str(run_folder), "--name", "mine")
-    assert resumed.status == 0, "a run that is done is finished again"
-    assert (tmp_path / "models" / "mine" / "3" / "manifest.json").is_file()
+    assert (tmp_path / "models" / "other" / "1" / "manifest.json").is_file()
 
 
-def test_a_diverging_run_says_so_and_keeps_its_last_good_checkpoint(
-    latentry_train: Command, tmp_path: Path, slice_path: Path
+def test_a_run_is_resumed_from_any_folder_and_goes_where_it_was_to_go(
+    latentry_train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_path: Path
 ) -> None:
-    options = ["--data.name", "npz", "--data.path", str(slice_path), "--training.optimizer.learning_rate", "1e12"]
-    result = latentry_train("run", "stacked", *options)
+    write_slice(tmp_path / "mine.npz", slice_path, 60)
+    options = ["--data.name", "npz", "--data.path", "mine.npz", "--training.num_epochs", "1"]
+    begun = latentry_train("run", "stacked", *options, "--name", "mine", "--repository", "bundles")
+    assert begun.status == 0, begun.err
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    resumed = latentry_train("resume", str(tmp_path / "runs" / "stacked-001"))
+    assert resumed.status == 0, resumed.err
+    assert (tmp_path / "bundles" / "mine" / "2" / "manifest.json").is_file()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_one_process_at_a_time_works_on_a_run(latentry_train: Command, tmp_path: Path, slice_path: Path) -> None:
+    write_slice(tmp_path / "mine.npz", slice_path, 60)
+    options = ["--data.name", "npz", "--data.path", "mine.npz", "--training.num_epochs", "1"]
+    assert latentry_train("run", "stacked", *options).status == 0
+    run_folder = tmp_path / "runs" / "stacked-001"
+    with lock(run_folder):
+        result = latentry_train("resume", str(run_folder))
+    assert result.status == 2
+    assert "another process is at work on this run" in result.err
+    assert latentry_train("resume", str(run_folder)).status == 0, "the lock was given back"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"variant": []}', b"\xff", b'{"variant": "vae", "model": 3}'])
+def test_a_damaged_configuration_is_named(latentry_train: Command, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    result = latentry_train("resume", str(tmp_path))
+    assert result.status == 2
+    assert f"{tmp_path / 'config.json'} is not a configuration" in result.err
+
+
+# With few steps an epoch, the training losses of the last two stay finite: their validation figures tell.
+@pytest.mark.parametrize("preset", ["stacked", "gan", "vae", "stacked-quick"])
+def test_a_diverging_run_says_so_and_publishes_nothing(
+    latentry_train: Command, tmp_path: Path, slice_path: Path, preset: str
+) -> None:
+    write_slice(tmp_path / "mine.npz", slice_path, 120)
+    options = ["--data.name", "npz", "--data.path", "mine.npz", "--training.optimizer.learning_rate", "1e9"]
+    result = latentry_train("run", preset, *options)
     assert result.status == 1
+    assert " after 96 images (epoch 1); " in result.err
     assert "try a smaller --training.optimizer.learning_rate" in result.err
     assert "Traceback" not in result.err
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(latentry_train: Command, tmp_path: Path) -> None:
+    result = latentry_train("run", "stacked", "--data.name", "digits", "--training.device", "cuda")
+    assert result.status == 2
+    assert "--training.device: cuda was asked for" in result.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_corrupt_images_are_skipped_or_refused(

@@ -2,11 +2,12 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,18 @@ from latentry_trainer.data import Dataset, load_dataset
 from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
 from latentry_trainer.presets import PRESETS
-from latentry_trainer.run import Evaluation, evaluate_run, export_run, finish, start, train_run
+from latentry_trainer.run import (
+    Destination,
+    Evaluation,
+    evaluate_run,
+    export_run,
+    finish,
+    lock,
+    read_destination,
+    start,
+    train_run,
+)
+from latentry_trainer.training.device import resolve_device
 from latentry_trainer.training.loop import DivergedError
 from latentry_trainer.training.trained import read_config
 
@@ -31,6 +43,8 @@ _console = Console()
 
 Repository = Annotated[Path, Parameter(help="Folder of bundles that the model is published into.")]
 ModelName = Annotated[str | None, Parameter(help="The model's name in the repository; default: the preset's.")]
+OtherRepository = Annotated[Path | None, Parameter(help="Folder of bundles; default: as when the run was started.")]
+OtherName = Annotated[str | None, Parameter(help="The model's name; default: as when the run was started.")]
 RunFolder = Annotated[Path, Parameter(help="A run's folder, such as runs/stacked-001.")]
 
 
@@ -60,28 +74,28 @@ def run(
 
     Options by dotted name change the preset: latentry-train run vae --training.batch_size 64 --model.codings_size 16
     """
-    config = override(_preset(preset), dict(_pairs(options)))
+    config = override(_preset(preset), _options(options))
     model_name = check_model_name(name or preset)
     if dry_run:
         print(to_json(config), end="")
         return _OK
+    resolve_device(config.training.device)  # a device that is not there is refused before anything is made
     dataset = load_dataset(config.data)
-    return _train_and_finish(start(config, runs), dataset, repository, model_name)
+    destination = Destination(repository=repository, model_name=model_name)
+    return _train_and_finish(start(config, destination, runs), dataset, destination)
 
 
 @app.command
-def resume(run_folder: RunFolder, *, repository: Repository = Path("models"), name: ModelName = None) -> int:
+def resume(run_folder: RunFolder, *, repository: OtherRepository = None, name: OtherName = None) -> int:
     """Goes on with a run that was stopped or killed, to the same end as if it never had been."""
-    config = read_config(run_folder)
-    model_name = check_model_name(name or config.preset)
-    return _train_and_finish(run_folder, load_dataset(config.data), repository, model_name)
+    destination = _destination(run_folder, repository, name)
+    return _train_and_finish(run_folder, load_dataset(read_config(run_folder).data), destination)
 
 
 @app.command
-def export(run_folder: RunFolder, *, repository: Repository = Path("models"), name: ModelName = None) -> int:
+def export(run_folder: RunFolder, *, repository: OtherRepository = None, name: OtherName = None) -> int:
     """Publishes a run's model, as its last checkpoint has it, as the model's next version."""
-    bundle = export_run(run_folder, repository, check_model_name(name or read_config(run_folder).preset))
-    _say("bundle", bundle)
+    _say("bundle", export_run(run_folder, _destination(run_folder, repository, name)))
     return _OK
 
 
@@ -104,7 +118,7 @@ def _status(arguments: Sequence[str]) -> int:
         status: int = app(arguments, exit_on_error=False, print_error=False) or _OK
     except (CycloptsError, ValueError) as error:
         return _fail(error, _USAGE)
-    except (DivergedError, ExportError, OSError) as error:
+    except (DivergedError, ExportError, MemoryError, OSError, torch.OutOfMemoryError) as error:
         return _fail(error, _FAILED)
     return status
 
@@ -122,8 +136,9 @@ def _preset(name: str) -> RunConfig:
     return PRESETS[name].config
 
 
-def _pairs(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """`--name value`, `--name=value` and `--name`, which means true -> names and values."""
+def _options(tokens: Sequence[str]) -> dict[str, str]:
+    """`--name value`, `--name=value` and `--name`, which means true -> values by name."""
+    options: dict[str, str] = {}
     rest = list(tokens)
     while rest:
         token = rest.pop(0)
@@ -132,16 +147,27 @@ def _pairs(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
         name, has_value, value = token.removeprefix("--").partition("=")
         if not has_value:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        yield name, value
+        name = name.replace("-", "_")
+        if name in options:
+            raise ValueError(f"option --{name} is given twice: {options[name]!r} and {value!r}")
+        options[name] = value
+    return options
 
 
-def _train_and_finish(run_folder: Path, dataset: Dataset, repository: Path, model_name: str) -> int:
+def _destination(run_folder: Path, repository: Path | None, name: str | None) -> Destination:
+    """Where a run's model goes: where it was to go when the run was started, or where it is sent now."""
+    first = read_destination(run_folder)
+    return Destination(repository=repository or first.repository, model_name=check_model_name(name or first.model_name))
+
+
+def _train_and_finish(run_folder: Path, dataset: Dataset, destination: Destination) -> int:
     """What `run` and `resume` share."""
     _say("run", run_folder)
-    if not train_run(run_folder, dataset, _console):
-        _console.print(f"stopped; go on with: latentry-train resume {run_folder}", highlight=False, soft_wrap=True)
-        return _STOPPED
-    finished = finish(run_folder, dataset, repository, model_name)
+    with lock(run_folder):
+        if not train_run(run_folder, dataset, _console):
+            _console.print(f"stopped; go on with: latentry-train resume {run_folder}", highlight=False, soft_wrap=True)
+            return _STOPPED
+        finished = finish(run_folder, dataset, destination)
     _print_evaluation(finished.evaluation)
     _say("bundle", finished.bundle)
     _say("report", finished.report)

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid")
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Sizes = tuple[Count, ...]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -62,7 +62,7 @@ class TrainingConfig:
     """Seed of the weights, the order of the images and the noise."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA where PyTorch finds it, else the CPU."""
-    num_cpu_threads: Count = 1
+    num_cpu_threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of a run on the CPU. Small networks are fastest on one; a fixed number makes runs repeatable."""
     batch_size: Count = 32
     """Images a step."""

@@ -1,12 +1,15 @@
 """One run, from its configuration to a published bundle: the run folder's layout, and the order of things.
 
-A run folder holds config.json, checkpoint.safetensors, metrics.jsonl, tensorboard/, grids/*.png, tsne.png,
-evaluation.json and report.html.
+A run folder holds config.json, destination.json, checkpoint.safetensors, metrics.jsonl, tensorboard/, grids/*.png,
+tsne.png, evaluation.json and report.html.
 """
 
+import fcntl
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from latentry_trainer import files
 from latentry_trainer.config import RunConfig, to_dict, to_json
 from latentry_trainer.data import Dataset
 from latentry_trainer.evaluation import evaluate
@@ -39,6 +43,7 @@ from latentry_trainer.training.trained import (
 )
 from latentry_trainer.variants import Autoencoder, Variant, build_variant
 
+DESTINATION_FILE = "destination.json"
 EVALUATION_FILE = "evaluation.json"
 GRIDS_FOLDER = "grids"
 MAP_FILE = "tsne.png"
@@ -47,6 +52,16 @@ _NUM_MAPPED = 1_500  # codings on the map: about three seconds
 
 Evaluation = Mapping[str, Mapping[str, float]]
 """Figures: {split: {name: value}}."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where a run's model is published."""
+
+    repository: Path
+    """Folder of bundles."""
+    model_name: str
+    """The model's name in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +78,15 @@ class Finished:
     """The figures."""
 
 
-def start(config: RunConfig, runs: Path) -> Path:
-    """Makes a run's folder, `<runs>/<preset>-<number>`, with its configuration.
+def start(config: RunConfig, destination: Destination, runs: Path) -> Path:
+    """Makes a run's folder, `<runs>/<preset>-<number>`, that can be resumed from any working directory.
 
     Raises:
         OSError: It cannot be written.
     """
+    if config.data.path:
+        config = replace(config, data=replace(config.data, path=config.data.path.absolute()))
+    values = {"repository": str(destination.repository.absolute()), "model_name": destination.model_name}
     number = 1
     while True:
         run_folder = runs / f"{config.preset}-{number:03d}"
@@ -77,8 +95,42 @@ def start(config: RunConfig, runs: Path) -> Path:
         except FileExistsError:
             number += 1
         else:
-            (run_folder / CONFIG_FILE).write_text(to_json(config))
+            files.write(run_folder / DESTINATION_FILE, f"{json.dumps(values, indent=2)}\n".encode())
+            files.write(run_folder / CONFIG_FILE, to_json(config).encode())
             return run_folder
+
+
+def read_destination(run_folder: Path) -> Destination:
+    """Where a run's model was to be published when the run was started.
+
+    Raises:
+        ValueError: The folder is not a run's, or the file is damaged.
+    """
+    read_config(run_folder)
+    path = run_folder / DESTINATION_FILE
+    try:
+        values = json.loads(path.read_text())
+        return Destination(repository=Path(values["repository"]), model_name=values["model_name"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not say where to publish: {error!r}") from error
+
+
+@contextmanager
+def lock(run_folder: Path) -> Iterator[None]:
+    """Keeps other processes from the run; the lock ends with the process, however that ends.
+
+    Raises:
+        ValueError: Another process has it.
+    """
+    descriptor = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{run_folder}: another process is at work on this run") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
@@ -98,12 +150,15 @@ def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
     facts = Facts.of(dataset, describe_device(device))
     state = read_state(run_folder)
     if state and facts != facts_of(state):
-        raise ValueError(f"{run_folder} was begun with {facts_of(state)}, but now there is {facts}")
+        begun, now = asdict(facts_of(state)), asdict(facts)
+        changes = "; ".join(f"{name} was {begun[name]}, is {now[name]}" for name in now if begun[name] != now[name])
+        raise ValueError(f"{run_folder} cannot go on as it was begun: {changes}")
     variant = build_variant(config, dataset.input_shape).to(device)
     inputs = _floats(dataset.images_of("validation")[:NUM_INPUTS], device)
     images_seen = state["position"]["images_seen"] if state else 0
     num_epochs = sum(stage.num_epochs for stage in variant.stages(config.training))
     num_images = len(dataset.images_of("train")) * num_epochs
+    (run_folder / EVALUATION_FILE).unlink(missing_ok=True)  # it would be of an earlier checkpoint
     with stop_on_signals() as should_stop, RunLog(run_folder, console, config.preset, num_images, images_seen) as log:
         return train(
             variant,
@@ -119,10 +174,10 @@ def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
         )
 
 
-def finish(run_folder: Path, dataset: Dataset, repository: Path, model_name: str) -> Finished:
+def finish(run_folder: Path, dataset: Dataset, destination: Destination) -> Finished:
     """Evaluates a trained run, publishes its bundle, and writes its report."""
     evaluation = evaluate_run(run_folder, dataset)
-    bundle = export_run(run_folder, repository, model_name)
+    bundle = export_run(run_folder, destination)
     trained = load_trained(run_folder)
     _write_map(run_folder / MAP_FILE, trained.variant, dataset)
     preset = PRESETS.get(trained.config.preset)
@@ -152,11 +207,11 @@ def evaluate_run(run_folder: Path, dataset: Dataset) -> Evaluation:
     device = resolve_device(trained.config.training.device)
     variant = trained.variant.to(device)
     evaluation = {split: evaluate(variant, dataset, split, device) for split in ("validation", "test")}
-    (run_folder / EVALUATION_FILE).write_text(json.dumps(evaluation, indent=2) + "\n")
+    files.replace(run_folder / EVALUATION_FILE, f"{json.dumps(evaluation, indent=2)}\n".encode())
     return evaluation
 
 
-def export_run(run_folder: Path, repository: Path, model_name: str) -> Path:
+def export_run(run_folder: Path, destination: Destination) -> Path:
     """Publishes a trained run's model as its next version, and returns that version's folder.
 
     Raises:
@@ -170,8 +225,8 @@ def export_run(run_folder: Path, repository: Path, model_name: str) -> Path:
     metrics: dict[str, Any] = json.loads(evaluation_file.read_text()) if evaluation_file.is_file() else {}
     return publish(
         trained.variant,
-        repository=repository,
-        model_name=model_name,
+        repository=destination.repository,
+        model_name=destination.model_name,
         variant_name=config.variant,
         preset=config.preset,
         metrics=metrics,

@@ -68,7 +68,7 @@ def read_config(run_folder: Path) -> RunConfig:
     try:
         values = json.loads(path.read_text())
         return from_dict(values, VARIANTS[values["variant"]].Config)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a configuration: {error!r}") from error
 
 
