@@ -27,6 +27,16 @@ async def test_a_call_is_tried_again(address: str, service: PlainService) -> Non
     assert len(service.requests) == 6
 
 
+def test_calls_go_in_turn_to_all_servers_of_an_address() -> None:
+    services = PlainService(), PlainService()
+    with serving(services[0]) as one, serving(services[1]) as other:
+        client = Client(f"ipv4:{one},{other}")
+        for _ in range(40):
+            client.sample("plain", 1)
+        client.close()
+    assert all(service.requests for service in services)
+
+
 def test_attempts_end(address: str, service: PlainService) -> None:
     service.failures_left["plain"] = 10
     with Client(address, max_attempts=2) as client, pytest.raises(exceptions.UnavailableError, match="not yet"):
@@ -94,17 +104,39 @@ def test_loopback(address: str, expected: bool) -> None:
     assert is_loopback(address) is expected
 
 
-@pytest.mark.parametrize("address", ["", "localhost", "localhost:", ":8500", "localhost:http", "http://localhost:8500"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "localhost",
+        "localhost:",
+        ":8500",
+        "localhost:http",
+        "localhost:0",
+        "localhost:99999",
+        "http://localhost:8500",
+    ],
+)
 def test_a_wrong_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="address: expected HOST:PORT"):
         Client(address)
 
 
-def test_wrong_options_are_refused() -> None:
+def test_wrong_options_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "ca.der").write_bytes(b"\x30\x82")
+    with pytest.raises(ValueError, match=r"tls: expected a PEM file, got .*ca\.der"):
+        Client(tls=Tls(ca_file=tmp_path / "ca.der"))
+    for token in ("sécret", "two\nlines"):
+        with pytest.raises(ValueError, match="token: expected printable ASCII"):
+            Client(token=token)
     with pytest.raises(ValueError, match="max_attempts: expected 1 to 5, got 6"):
         Client(max_attempts=6)
     with pytest.raises(ValueError, match="max_rows: expected at least 1, got 0"):
         Client(max_rows=0)
+    with pytest.raises(ValueError, match="timeout_s: expected more than 0, got 0"):
+        Client(timeout_s=0)
+    with Client() as client, pytest.raises(ValueError, match="timeout_s: expected more than 0, got -1"):
+        client.sample("plain", 1, timeout_s=-1)
     with pytest.raises(ValueError, match="cert_file and key_file together"):
         Tls(cert_file="a.pem")
     with pytest.raises(FileNotFoundError, match="nowhere"):

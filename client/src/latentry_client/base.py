@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 import grpc
 import grpc.aio
 
+from latentry_client import checks
 from latentry_client.channel import DEFAULT_ADDRESS, METHODS, Endpoint, Tls, bind, endpoint
 from latentry_client.chunking import ChunkLimits
 from latentry_client.exceptions import CallContext
@@ -53,6 +54,7 @@ class BaseClient(ABC):
             ValueError: an option is out of its range, or the token would cross a network in plain text.
             OSError: a file of `tls` cannot be read.
         """
+        checks.timeout_s(timeout_s)
         self._endpoint = endpoint(
             address,
             tls=tls,
@@ -82,6 +84,7 @@ class BaseClient(ABC):
 
     def _stream_options(self, timeout_s: float | None) -> dict[str, Any]:
         """Likewise for a stream, which a client's timeout_s, made for single calls, does not end."""
+        checks.timeout_s(timeout_s)
         return {
             "timeout": timeout_s,
             "metadata": self._endpoint.metadata,

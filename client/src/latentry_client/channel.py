@@ -4,7 +4,7 @@ import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ METHODS: Mapping[str, Method] = {
 }  # fmt: skip
 
 _MAX_ATTEMPTS_LIMIT = 5  # gRPC's own
+_MAX_PORT = 65_535
 _MAX_MESSAGE_BYTES = 256 * 1024**2
 _KEEPALIVE_MS = 360_000  # servers end connections that ping more often than every 5 minutes, unless told otherwise
 _LOOPBACK_NAMES = {"localhost", "ip6-localhost"}
@@ -107,8 +108,8 @@ def endpoint(
     """Check the options of a connection and put them together.
 
     Raises:
-        ValueError: the address has no port, max_attempts is not 1 to 5, or the token would cross a network in
-            plain text.
+        ValueError: the address has no port, max_attempts is not 1 to 5, a file of `tls` is not PEM, or the token is no
+            header's value or would cross a network in plain text.
         OSError: a file of `tls` cannot be read.
     """
     _check_address(address)
@@ -119,6 +120,8 @@ def endpoint(
             f"token: expected TLS for {address}, got plain text, in which anyone on the way can read it; "
             "give tls, or allow_plaintext_token=True"
         )
+    if token and not (token.isascii() and token.isprintable()):
+        raise ValueError("token: expected printable ASCII, as HTTP headers take no more")
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -126,7 +129,7 @@ def endpoint(
         ("grpc.primary_user_agent", "latentry-client"),
         # A call whose message does not fit the retry buffer is never tried again; gRPC's default is 256 KiB.
         ("grpc.per_rpc_retry_buffer_size", _MAX_MESSAGE_BYTES),
-        ("grpc.service_config", service_config(max_attempts)),
+        ("grpc.service_config", service_config(max_attempts, is_local=is_loopback(address))),
     ]
     if tls is not None and tls.server_name is not None:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
@@ -138,10 +141,14 @@ def endpoint(
     )
 
 
-def service_config(max_attempts: int) -> str:
-    """Write the table's retries as gRPC's service configuration."""
+def service_config(max_attempts: int, *, is_local: bool) -> str:
+    """Write the table's retries as gRPC's service configuration.
+
+    Calls go in turn to all servers that an address stands for; localhost stands for one server by two addresses.
+    """
+    balancing: dict[str, Any] = {} if is_local else {"loadBalancingConfig": [{"round_robin": {}}]}
     if max_attempts == 1:
-        return "{}"
+        return json.dumps(balancing)
     names = [{"service": method.service, "method": rpc} for rpc, method in METHODS.items() if method.retry]
     retry_policy = {
         "maxAttempts": max_attempts,
@@ -150,7 +157,7 @@ def service_config(max_attempts: int) -> str:
         "backoffMultiplier": 2,
         "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
     }
-    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": retry_policy}]})
+    return json.dumps({**balancing, "methodConfig": [{"name": names, "retryPolicy": retry_policy}]})
 
 
 def bind(channel: grpc.Channel | grpc.aio.Channel) -> dict[str, Any]:
@@ -171,14 +178,23 @@ def is_loopback(address: str) -> bool:
 
 
 def _check_address(address: str) -> None:
+    if address.startswith("unix:"):
+        return
     host, _, port = address.rpartition(":")
-    is_path = address.startswith("unix:")
-    if not is_path and not (host and port.isdecimal() and not address.startswith(("http:", "https:"))):
+    has_port = port.isdecimal() and 1 <= int(port) <= _MAX_PORT  # gRPC takes larger ones modulo 65536
+    if not host or not has_port or host.startswith(("http:", "https:")):
         raise ValueError(f"address: expected HOST:PORT or unix:PATH, got {address!r}")
 
 
 def _credentials(tls: Tls) -> grpc.ChannelCredentials:
-    ca, key, cert = (
-        None if file is None else Path(file).read_bytes() for file in (tls.ca_file, tls.key_file, tls.cert_file)
-    )
+    ca, key, cert = (_read_pem(file) for file in (tls.ca_file, tls.key_file, tls.cert_file))
     return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+def _read_pem(file: str | PathLike[str] | None) -> bytes | None:
+    if file is None:
+        return None
+    content = Path(file).read_bytes()
+    if b"-----BEGIN " not in content:
+        raise ValueError(f"tls: expected a PEM file, got {fspath(file)}")
+    return content

@@ -24,6 +24,12 @@ def uint64(name: str, value: SupportsIndex) -> int:
     return _integer(name, value, 0, 2**64 - 1)
 
 
+def timeout_s(value: float | None) -> None:
+    """Check a number of seconds; None is left to others to choose."""
+    if value is not None and not value > 0:  # nan too
+        raise ValueError(f"timeout_s: expected more than 0, got {value}")
+
+
 def choice(name: str, value: str, choices: Mapping[str, T]) -> T:
     """Look a word up."""
     if value not in choices:

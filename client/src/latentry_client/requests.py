@@ -52,6 +52,9 @@ class Request(Generic[R_co]):
     row_bytes: int = 0
     """Bytes of a row's arrays on the wire."""
 
+    def __post_init__(self) -> None:
+        checks.timeout_s(self.timeout_s)
+
     def whole(self) -> Message:
         """Make the message of all rows."""
         return self.build(slice(0, self.rows))
