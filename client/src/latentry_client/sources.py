@@ -88,8 +88,3 @@ def rows_of(name: str, source: Source) -> SourceRows:
         return SourceRows("inputs", tensors.batch(source))
     except ValueError as error:
         raise ValueError(f"{name}.{error}") from error
-
-
-def num_rows(source: Source) -> int:
-    """Count the rows of a source."""
-    return len(rows_of("source", source))

@@ -6,7 +6,7 @@ from latentry_client.results import Model
 
 _MODEL = re.compile(r"(?P<name>[^/]+)(/(?P<version>[1-9][0-9]*))?")
 _RANGE = re.compile(r"(?P<first>[0-9]+)(-(?P<last>[0-9]+))?")
-_MAX_NUMBERS = 1_000_000
+MAX_NUMBERS = 1_000_000
 
 
 def model_version(text: str) -> tuple[str, int]:
@@ -25,8 +25,10 @@ def numbers(name: str, text: str) -> list[int]:
         if match is None:
             raise ValueError(f"{name}: expected whole numbers and ranges such as 1,5,7-9, got {text!r}")
         first, last = int(match["first"]), int(match["last"] or match["first"])
-        if last - first >= _MAX_NUMBERS:
-            raise ValueError(f"{name}: expected ranges of at most {_MAX_NUMBERS} numbers, got {part!r}")
+        if last < first:
+            raise ValueError(f"{name}: expected ranges that go up, got {part!r}")
+        if last - first >= MAX_NUMBERS:
+            raise ValueError(f"{name}: expected ranges of at most {MAX_NUMBERS} numbers, got {part!r}")
         found += range(first, last + 1)
     return found
 
@@ -35,6 +37,13 @@ def labels(name: str, text: str | None, model: Model, rows: int) -> list[int] | 
     """Read labels, by number or by the model's names; a single one holds for all rows."""
     if text is None:
         return None
+    if not model.label_names:
+        raise ValueError(f"{name}: expected none, as {model.name!r} was trained without labels, got {text!r}")
     by_name = {label: [number] for number, label in enumerate(model.label_names)}
-    found = [number for part in text.split(",") for number in by_name.get(part.strip()) or numbers(name, part)]
+    found: list[int] = []
+    for part in text.split(","):
+        word = part.strip()
+        if word not in by_name and not _RANGE.fullmatch(word):
+            raise ValueError(f"{name}: expected numbers, ranges or {', '.join(by_name)}, got {word!r}")
+        found += by_name.get(word) or numbers(name, word)
     return found * rows if len(found) == 1 else found

@@ -7,12 +7,11 @@ from cyclopts import Parameter
 
 from latentry_client import requests
 from latentry_client.cli import inputs, outputs
+from latentry_client.cli.arguments import MAX_NUMBERS, model_version, numbers
 from latentry_client.cli.arguments import labels as read_labels
-from latentry_client.cli.arguments import model_version, numbers
 from latentry_client.cli.connection import DEFAULTS, Connected
 from latentry_client.cli.report import run, show_run
-from latentry_client.cli.sources import source
-from latentry_client.sources import num_rows
+from latentry_client.cli.sources import num_rows, source
 
 OutputPath = Annotated[Path, Parameter(name=("--output", "-o"))]
 
@@ -83,6 +82,8 @@ def sample(
         connection: where the server is.
     """
     name, version = model_version(model)
+    if not 1 <= count <= MAX_NUMBERS:
+        raise ValueError(f"--count: expected 1 to {MAX_NUMBERS}, got {count}")
     with connection.open() as client:
         served = client.get_model(name, version=version)
         target = outputs.output(output, served.input_shape)
@@ -140,7 +141,7 @@ def interpolate(
             source("--end", end, served),
             steps=steps,
             mode=mode,
-            labels=read_labels("--labels", labels, served, num_rows(starts)),
+            labels=read_labels("--labels", labels, served, num_rows("--start", starts)),
             version=version,
             truncation_psi=truncation_psi,
             truncation_cutoff=truncation_cutoff,
@@ -195,8 +196,8 @@ def style_mix(
             layers=numbers("--layers", layers),
             layout=layout,
             noise_seed=noise_seed,
-            row_labels=read_labels("--row-labels", row_labels, served, num_rows(row_source)),
-            column_labels=read_labels("--column-labels", column_labels, served, num_rows(column_source)),
+            row_labels=read_labels("--row-labels", row_labels, served, num_rows("--rows", row_source)),
+            column_labels=read_labels("--column-labels", column_labels, served, num_rows("--columns", column_source)),
             version=version,
             truncation_psi=truncation_psi,
             truncation_cutoff=truncation_cutoff,

@@ -78,7 +78,7 @@ def score(
     strict: Strict = False,
     connection: Connected = DEFAULTS,
 ) -> None:
-    """Score images by how badly the model reconstructs them: the higher, the stranger.
+    """Score images by how badly the model reconstructs them; high scores are anomalies.
 
     Args:
         model: the model, <name> or <name>/<version>.

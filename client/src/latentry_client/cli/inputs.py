@@ -13,6 +13,7 @@ from latentry_client.results import Model
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
+_NPY_START = b"\x93NUMPY"
 _MODES = {1: "L", 3: "RGB"}
 _CONVERTIBLE = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # 8 bits a channel; others lose values
 
@@ -41,32 +42,46 @@ def read(paths: Sequence[Path], model: Model, *, strict: bool) -> Batch:
     num_changed = 0
     for path in _files(paths):
         if path.suffix == ".npy":
-            array = tensors.batch(load_npy(path))
+            array = _read_npy(path)
             names += [f"{path.name}[{row}]" for row in range(len(array))]
         else:
             pixels, changed = _read_image(path, model, strict=strict)
             array = pixels[np.newaxis]
             names.append(path.name)
             num_changed += changed
-        if parts and (array.dtype, array.shape[1:]) != (parts[0].dtype, parts[0].shape[1:]):
+        if parts and array.shape[1:] != parts[0].shape[1:]:
             raise ValueError(
-                f"{path}: expected rows of {parts[0].dtype} {list(parts[0].shape[1:])}, as in the files before, "
-                f"got {array.dtype} {list(array.shape[1:])}"
+                f"{path}: expected rows of shape {list(parts[0].shape[1:])}, as in the files before, "
+                f"got {list(array.shape[1:])}"
             )
         parts.append(array)
     if num_changed:
         shape = "x".join(map(str, model.input_shape))
         say(f"{num_changed} of {len(names)} images were converted or resized to {shape}")
+    if any(part.dtype != np.uint8 for part in parts):
+        parts = [part / np.float32(255) if part.dtype == np.uint8 else part for part in parts]
     return Batch(parts[0] if len(parts) == 1 else np.concatenate(parts), names)
 
 
 def load_npy(path: Path) -> tensors.Array:
     """Map an .npy file into memory; nothing in it is run."""
+    with path.open("rb") as file:
+        if file.read(len(_NPY_START)) != _NPY_START:
+            raise ValueError(f"{path}: expected an .npy file, as numpy.save writes them, got another kind of file")
     try:
         array: tensors.Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: expected an .npy file of numbers: {error}") from error
+    if array.ndim == 0:
+        raise ValueError(f"{path}: expected an array with rows first, got a single number")
     return array
+
+
+def _read_npy(path: Path) -> tensors.Array:
+    try:
+        return tensors.batch(load_npy(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -97,7 +112,7 @@ def _read_image(path: Path, model: Model, *, strict: bool) -> tuple[tensors.Arra
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         if not path.exists():
             raise
-        raise ValueError(f"{path}: expected an image: {error}") from error
+        raise ValueError(f"{path}: expected an image or an .npy file: {error}") from error
     expected = f"{_MODES[channels]} {width}x{height}"
     if strict and found != expected:
         raise ValueError(f"{path}: expected {expected}, got {found} (--strict)")

@@ -14,7 +14,7 @@ from latentry_client.results import Model
 
 app = cyclopts.App(name="models", help="List the models; show, load and unload one.")
 
-_COLUMNS = "{:<24} {:>7}  {:<9}  {:<12}  {}"
+_HEADINGS = ("MODEL", "VERSION", "STATE", "VARIANT", "CAPABILITIES")
 
 
 @app.default
@@ -87,10 +87,12 @@ def health(model: str = "", /, *, connection: Connected = DEFAULTS) -> int:
 
 
 def _show(models: Sequence[Model], *, as_json: bool) -> None:
-    lines = [_COLUMNS.format("MODEL", "VERSION", "STATE", "VARIANT", "CAPABILITIES")]
+    rows = [_HEADINGS]
     for model in models:
         what = model.error or ", ".join(sorted(model.capabilities))
-        lines.append(_COLUMNS.format(model.name, model.version, model.state, model.variant, what))
+        rows.append((model.name, str(model.version), model.state, model.variant, what))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     show({"models": [_summary(model) for model in models]}, "\n".join(lines), as_json=as_json)
 
 

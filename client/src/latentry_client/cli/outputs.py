@@ -57,8 +57,10 @@ def output(path: Path, input_shape: Sequence[int]) -> Output:
     chosen = "folder" if path.is_dir() else _FORMATS.get(path.suffix.lower())
     if chosen is None:
         raise ValueError(f"--output: expected *.npy, *.png or a folder, got {path}")
-    if chosen != "folder" and not path.parent.is_dir():
-        raise ValueError(f"--output: expected a file in a folder that is there, got {path}")
+    if chosen == "folder":
+        _check_writable(next(folder for folder in (path, *path.parents) if folder.exists()), path)
+    else:
+        _check_file(path)
     if chosen != "npy" and (len(input_shape) != 3 or input_shape[0] not in (1, 3)):
         raise ValueError(f"--output: expected *.npy, as rows of shape {list(input_shape)} are no pictures, got {path}")
     return Output(path, chosen)
@@ -66,14 +68,26 @@ def output(path: Path, input_shape: Sequence[int]) -> Output:
 
 def npy_output(path: Path) -> Path:
     """Check the path of an output that can only be an .npy file."""
-    if path.suffix != ".npy" or not path.parent.is_dir():
-        raise ValueError(f"--output: expected *.npy in a folder that is there, got {path}")
+    if path.suffix.lower() != ".npy":
+        raise ValueError(f"--output: expected *.npy, got {path}")
+    _check_file(path)
     return path
 
 
 def write_npy(path: Path, rows: Array) -> None:
     """Write an .npy file."""
     _replace(path, lambda file: np.save(file, rows, allow_pickle=False))
+
+
+def _check_file(path: Path) -> None:
+    if not path.parent.is_dir() or path.is_dir():
+        raise ValueError(f"--output: expected a file in a folder that is there, got {path}")
+    _check_writable(path.parent, path)
+
+
+def _check_writable(folder: Path, path: Path) -> None:
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"--output: expected a folder that can be written to, got {path}")
 
 
 def _write_png(path: Path, pixels: Array) -> None:
@@ -88,6 +102,8 @@ def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
         with partial.open("xb") as file:
             write(file)
         partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 

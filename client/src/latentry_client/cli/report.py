@@ -25,7 +25,7 @@ def say(message: str) -> None:
 
 def show(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     """Print a result, for people or for machines."""
-    print(json.dumps(data) if as_json else text)
+    print(json.dumps(data) if as_json else text, flush=True)
 
 
 def show_run(info: RunInfo, rows: Array, path: Path, *, as_json: bool, **more: int) -> None:

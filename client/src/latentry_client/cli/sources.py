@@ -5,7 +5,7 @@ from pathlib import Path
 from latentry_client.cli import inputs
 from latentry_client.cli.arguments import numbers
 from latentry_client.results import Model
-from latentry_client.sources import FromCodings, FromSeeds, FromStyles, Source
+from latentry_client.sources import FromCodings, FromSeeds, FromStyles, Source, rows_of
 
 
 def source(name: str, text: str, model: Model) -> Source:
@@ -25,4 +25,13 @@ def source(name: str, text: str, model: Model) -> Source:
         case "styles":
             return FromStyles(inputs.load_npy(Path(value)))
         case _:
+            if value and not Path(text).exists():
+                raise ValueError(
+                    f"{name}: expected a path, or seeds:, codings: or styles: before a value, got {text!r}"
+                )
             return inputs.read([Path(text)], model, strict=False).array
+
+
+def num_rows(name: str, rows: Source) -> int:
+    """Count the rows of a source; `name` is the flag, for errors."""
+    return len(rows_of(name, rows))
