@@ -13,6 +13,12 @@ from tests.client.plain_service import PlainService, serving
 from tests.server import bundles
 
 
+class Stacked(bundles.Autoencoder):
+    """As the trainer publishes it: not trained to denoise, and without a prior to sample from."""
+
+    capabilities = ("ENCODE", "DECODE", "RECONSTRUCT", "INTERPOLATE", "SCORE")
+
+
 @pytest.fixture
 def service() -> PlainService:
     return PlainService()
@@ -40,7 +46,9 @@ def images() -> np.ndarray:
 def server_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start latentry-server itself on small real bundles, one of each family."""
     repository = tmp_path_factory.mktemp("repository")
-    bundles.Autoencoder().write(repository, "stacked")
+    Stacked().write(repository, "stacked")
+    bundles.Autoencoder().write(repository, "denoise-gaussian")
+    bundles.Vae().write(repository, "pictures")
     bundles.Vae().write(repository, "vae")
     bundles.Vae(seed=1).write(repository, "vae", version=2)
     bundles.ConditionalGan().write(repository, "cgan")

@@ -100,7 +100,7 @@ def test_denoise_and_reconstruct_into_each_kind_of_output(latentry: Latentry) ->
     expected = bundles.Autoencoder().reconstruct(IMAGES)
     latentry.ok("reconstruct", "stacked", "images.npy", "-o", "out.npy")
     np.testing.assert_allclose(latentry.load("out.npy"), expected, atol=1e-5)
-    latentry.ok("denoise", "stacked", "images.npy", "-o", "grid.png")
+    latentry.ok("denoise", "denoise-gaussian", "images.npy", "-o", "grid.png")
     assert latentry.size("grid.png") == (3 * 4 + 2 * 2, 2 * 4 + 2)
     latentry.ok("reconstruct", "stacked", "photos", "-o", "clean")
     files = sorted(path.name for path in (latentry.folder / "clean").iterdir())
@@ -122,7 +122,7 @@ def test_interpolate(latentry: Latentry) -> None:
     )
     assert latentry.size("way.png") == (6 * 4 + 5 * 2, 4)
     latentry.ok(
-        *("interpolate", "stacked", "--start", "codings:codings.npy", "--end", "seeds:1-3", "-o", "way.npy"),
+        *("interpolate", "denoise-gaussian", "--start", "codings:codings.npy", "--end", "seeds:1-3", "-o", "way.npy"),
         *("--steps", "3", "--mode", "linear"),
     )
     start = bundles.Autoencoder().decode(np.eye(3, dtype=np.float32))
@@ -151,6 +151,8 @@ def test_models(latentry: Latentry) -> None:
     models = latentry.json("models")["models"]
     assert [(model["name"], model["version"], model["state"]) for model in models] == [
         ("cgan", 1, "ready"),
+        ("denoise-gaussian", 1, "ready"),
+        ("pictures", 1, "ready"),
         ("stacked", 1, "ready"),
         ("stylegan", 1, "ready"),
         ("vae", 2, "ready"),
@@ -189,6 +191,24 @@ def test_images_are_made_to_fit(latentry: Latentry) -> None:
     assert "large.png: expected L 4x4, got RGB 40x30" in refused
 
 
+def test_bytes_and_floats_mix(latentry: Latentry) -> None:
+    latentry.ok("encode", "stacked", "photos", "images.npy", "-o", "out.npy")
+    expected = bundles.Autoencoder().encode(IMAGES)
+    np.testing.assert_allclose(latentry.load("out.npy")[5:], expected, atol=1e-5)
+    np.testing.assert_allclose(latentry.load("out.npy")[:5], expected, atol=0.1)
+
+
+def test_a_reader_that_leaves_is_no_error(latentry: Latentry) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = ("latentry", "models", "show", "vae")
+    with os.fdopen(theirs, "wb") as closed:
+        done = subprocess.run(
+            command, env=latentry.environment, stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_large_input_is_run_in_chunks_with_progress(latentry: Latentry) -> None:
     many = bundles.images(1000)
     np.save(latentry.folder / "many.npy", many)
@@ -202,7 +222,10 @@ def test_wrong_command_lines(latentry: Latentry) -> None:
     (latentry.folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
     (latentry.folder / "empty").mkdir()
     np.save(latentry.folder / "pickle.npy", np.array([{}]), allow_pickle=True)
-    np.save(latentry.folder / "small.npy", IMAGES.astype(np.uint8))
+    np.save(latentry.folder / "small.npy", IMAGES[..., :2])
+    np.save(latentry.folder / "number.npy", np.float32(3))
+    np.save(latentry.folder / "integers.npy", IMAGES.astype(np.int32))
+    (latentry.folder / "text.npy").write_text("no array")
     output = ("-o", "out.npy")
     for arguments, message in {
         ("encode", "stacked", "images.npy"): "--output",
@@ -213,13 +236,39 @@ def test_wrong_command_lines(latentry: Latentry) -> None:
         ("encode", "stacked", "broken.png", *output): "broken.png: expected an image",
         ("encode", "stacked", "empty", *output): "empty: expected a folder with images",
         ("encode", "stacked", "pickle.npy", *output): "pickle.npy: expected an .npy file of numbers",
-        ("encode", "stacked", "images.npy", "small.npy", *output): "small.npy: expected rows of float32",
+        ("encode", "stacked", "images.npy", "small.npy", *output): "small.npy: expected rows of shape [1, 4, 4]",
+        ("encode", "stacked", "text.npy", *output): "text.npy: expected an .npy file, as numpy.save writes them",
+        ("encode", "stacked", "integers.npy", *output): "integers.npy: inputs: expected uint8",
+        ("decode", "stacked", "number.npy", *output): "number.npy: expected an array with rows first",
+        ("decode", "stacked", "photos/shoe0.png", *output): "shoe0.png: expected an .npy file",
+        ("reconstruct", "stacked", "images.npy", "-o", "images.npy/x"): "a folder that can be written to",
+        ("sample", "vae", "-o", "empty.npy/../out.npy"): "a folder that is there",
+        ("sample", "vae", "--count", "1000000000", *output): "--count: expected 1 to 1000000",
+        ("sample", "vae", "--labels", "boot", *output): "--labels: expected none, as 'vae'",
+        (
+            "interpolate",
+            "vae",
+            "--start",
+            "seeds:3-1",
+            "--end",
+            "seeds:1",
+            *output,
+        ): "--start: expected ranges that go up",
+        ("interpolate", "vae", "--start", "seed:1", "--end", "seeds:1", *output): "--start: expected a path, or seeds:",
+        ("health", "--timeout-s", "0"): "timeout_s: expected more than 0",
+        ("health", "--address", "localhost:99999"): "address: expected HOST:PORT",
         ("encode", "stacked", "images.npy", "-o", "out.png"): "--output: expected *.npy",
         ("reconstruct", "stacked", "images.npy", "-o", "out.jpg"): "--output: expected *.npy, *.png or a folder",
         ("reconstruct", "stacked", "images.npy", "-o", "no/out.npy"): "a folder that is there",
         ("encode", "auto/x", "images.npy", *output): "MODEL: expected <name> or <name>/<version>",
-        ("sample", "vae", "--count", "0", *output): "count: expected 1",
-        ("sample", "cgan", "--labels", "hat", *output): "--labels: expected whole numbers",
+        ("sample", "vae", "--count", "0", *output): "--count: expected 1",
+        (
+            "sample",
+            "cgan",
+            "--labels",
+            "hat",
+            *output,
+        ): "--labels: expected numbers, ranges or boot, shirt, bag, got 'hat'",
         ("interpolate", "vae", "--start", "seeds:x", "--end", "seeds:1", *output): "--start: expected whole numbers",
         ("interpolate", "vae", "--start", "seeds:1", "--end", "seeds:1,2", *output): "end: expected 1 rows",
         ("health", "--address", "localhost"): "address: expected HOST:PORT",
@@ -239,7 +288,7 @@ def test_what_the_server_refuses(latentry: Latentry) -> None:
         ("encode", "stacked", "wide.npy"): "inputs",
         ("encode", "stacked", "loud.npy"): "inputs",
         ("sample", "cgan", "--labels", "7"): "labels",
-        ("encode", "stacked", "images.npy", "--address", "127.0.0.1:1"): "connect",
+        ("encode", "stacked", "images.npy", "--address", "127.0.0.1:1"): "is latentry-server there (--address)",
     }.items():
         assert message in latentry.refused(1, *arguments, "-o", "out.npy")
     assert not (latentry.folder / "out.npy").exists()

@@ -12,9 +12,9 @@ from PIL import Image
 from tests.server import bundles
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "docs" / "client.md", ROOT / "client" / "README.md")
+PAGES = (ROOT / "docs" / "client.md", ROOT / "client" / "README.md", ROOT / "README.md")
 BLOCKS = [
-    pytest.param(block, id=f"{page.name}-{number}")
+    pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES
     for number, block in enumerate(
         re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
@@ -27,13 +27,13 @@ def test_example(block: str, server_address: str, tmp_path: Path) -> None:
     images = bundles.images(100)
     np.save(tmp_path / "images.npy", images)
     Image.fromarray((images[0, 0] * 255).astype(np.uint8)).save(tmp_path / "boot.png")
-    code = block.replace("localhost:50051", server_address)
+    code = block.replace("localhost:50051", server_address).replace("127.0.0.1:50051", server_address)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_all_examples_are_found() -> None:
-    assert len(BLOCKS) == sum(page.read_text("utf-8").count("```python") for page in PAGES) >= 8
+    assert len(BLOCKS) == sum(page.read_text("utf-8").count("```python") for page in PAGES) >= 9
 
 
 def test_every_command_is_in_the_guide() -> None:
