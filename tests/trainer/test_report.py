@@ -112,6 +112,19 @@ def test_too_few_or_too_many_codings_are_refused(num_codings: int) -> None:
         embed(np.zeros((num_codings, 2)))
 
 
+@pytest.mark.parametrize("codings", [np.zeros((20, 3)), np.arange(20.0)[:, None]], ids=["all alike", "of length one"])
+def test_codings_without_two_directions_have_a_map(codings: np.ndarray) -> None:
+    assert np.isfinite(embed(codings)).all()
+
+
+@pytest.mark.parametrize("label_names", [["$x_$", "_a", "b" * 200], [f"class {i}" for i in range(200)]])
+def test_any_names_of_folders_fit_the_map(tmp_path: Path, label_names: list[str]) -> None:
+    points = np.random.default_rng(0).random((200, 2))
+    write_map(tmp_path / "map.png", points, labels=np.arange(200) % len(label_names), label_names=label_names)
+    with Image.open(tmp_path / "map.png") as picture:
+        picture.verify()
+
+
 @pytest.mark.parametrize("num_channels", [1, 3])
 def test_the_map_is_a_png(tmp_path: Path, num_channels: int) -> None:
     generator = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from sklearn.manifold import TSNE
 from latentry_trainer.report.style import COLOURS, GREY, MARKERS, save
 
 MIN_CODINGS, MAX_CODINGS = 5, 2000
+_MAX_NAMES, _MAX_NAME_LENGTH = 30, 30  # what fits beside the map
 _THUMBNAIL_POINTS = 22  # longer side of an image on the map
 _THUMBNAIL_DISTANCE = 0.065  # of the map's width: closer to one that is drawn, an image is left out
 
@@ -24,7 +25,10 @@ def embed(codings: NDArray[np.floating], *, seed: int = 0) -> NDArray[np.float64
     if not MIN_CODINGS <= len(codings) <= MAX_CODINGS:
         raise ValueError(f"codings: expected {MIN_CODINGS} to {MAX_CODINGS} rows, got {len(codings)}")
     perplexity = min(30.0, (len(codings) - 1) / 4)
-    points = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(codings.reshape(len(codings), -1))
+    rows = codings.reshape(len(codings), -1)
+    # Two principal components start the map where there are two: scikit-learn crashes on codings that are all alike.
+    init = "pca" if np.count_nonzero(np.ptp(rows, axis=0)) >= 2 else "random"
+    points = TSNE(init=init, perplexity=perplexity, random_state=seed).fit_transform(rows)
     low, high = points.min(axis=0), points.max(axis=0)
     return np.asarray((points - low) / np.maximum(high - low, 1e-12), dtype=np.float64)
 
@@ -54,12 +58,18 @@ def write_map(
         for label in np.unique(labels):
             colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
             x, y = points[labels == label].T
-            axes.scatter(x, y, s=14, color=colour, marker=marker, linewidths=0, label=label_names[label])
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, labelcolor=GREY, markerscale=2)
+            axes.scatter(x, y, s=14, color=colour, marker=marker, linewidths=0, label=_plain(label_names[label]))
+        if len(label_names) <= _MAX_NAMES:
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, labelcolor=GREY, markerscale=2)
     if images is not None:
         for i in _apart(points):
             axes.add_artist(_thumbnail(images[i], points[i]))
     save(figure, path)
+
+
+def _plain(name: str) -> str:
+    """A folder's name as Matplotlib shows it: a $ would begin a formula, a leading underscore hide the name."""
+    return " " + name[:_MAX_NAME_LENGTH].replace("$", r"\$")
 
 
 def _thumbnail(image: NDArray[np.floating], point: NDArray[np.floating]) -> AnnotationBbox:
