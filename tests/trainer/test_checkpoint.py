@@ -30,12 +30,13 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "other"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "bit"])
 def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, STATE)
     content = path.read_bytes()
-    path.write_bytes({"truncated": content[:-8], "empty": b"", "other": b"x" * len(content)}[damage])
+    bit = content[:-1] + bytes([content[-1] ^ 1])
+    path.write_bytes({"truncated": content[:-8], "empty": b"", "other": b"x" * len(content), "bit": bit}[damage])
     with pytest.raises(ValueError, match="is damaged or not a checkpoint") as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)

@@ -167,7 +167,10 @@ def _train_and_finish(run_folder: Path, dataset: Dataset, destination: Destinati
         if not train_run(run_folder, dataset, _console):
             _console.print(f"stopped; go on with: latentry-train resume {run_folder}", highlight=False, soft_wrap=True)
             return _STOPPED
-        finished = finish(run_folder, dataset, destination)
+        try:
+            finished = finish(run_folder, dataset, destination)
+        except OSError as error:
+            raise OSError(f"{error}; training is done, go on with: latentry-train resume {run_folder}") from error
     _print_evaluation(finished.evaluation)
     _say("bundle", finished.bundle)
     _say("report", finished.report)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -221,15 +220,13 @@ def export_run(run_folder: Path, destination: Destination) -> Path:
     """
     trained = load_trained(run_folder)
     config, facts, position = trained.config, trained.facts, trained.position
-    evaluation_file = run_folder / EVALUATION_FILE
-    metrics: dict[str, Any] = json.loads(evaluation_file.read_text()) if evaluation_file.is_file() else {}
     return publish(
         trained.variant,
         repository=destination.repository,
         model_name=destination.model_name,
         variant_name=config.variant,
         preset=config.preset,
-        metrics=metrics,
+        metrics=_read_evaluation(run_folder),
         label_names=facts.label_names,
         provenance=describe_provenance(
             dataset=facts.dataset,
@@ -241,6 +238,16 @@ def export_run(run_folder: Path, destination: Destination) -> Path:
             configuration=to_dict(config),
         ),
     )
+
+
+def _read_evaluation(run_folder: Path) -> Evaluation:
+    """The figures of the run's last evaluation; none where there was none."""
+    path = run_folder / EVALUATION_FILE
+    try:
+        evaluation: Evaluation = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; measure again with: latentry-train evaluate") from error
+    return evaluation
 
 
 @torch.no_grad()

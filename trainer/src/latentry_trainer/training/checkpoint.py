@@ -5,10 +5,12 @@ Tensors are stored as tensors; everything else, and the structure, is JSON in th
 
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from latentry_trainer import files
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
-_SKELETON = "skeleton"
+_SKELETON, _SHA256 = "skeleton", "sha256"
 # Marks in the skeleton: a tensor's place, a dictionary with keys that are no strings.
 _TENSOR, _ITEMS = "$tensor", "$items"
 
@@ -33,7 +35,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _take_out(state, "", tensors)
-    files.replace(path, safetensors.torch.save(tensors, metadata={_SKELETON: json.dumps(skeleton)}))
+    files.replace(path, safetensors.torch.save(tensors, metadata=_metadata(tensors, json.dumps(skeleton))))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -46,11 +48,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-            skeleton = json.loads(file.metadata()[_SKELETON])
-        state: dict[str, Any] = _put_back(skeleton, tensors)
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            metadata = file.metadata()
+        is_whole = metadata == _metadata(tensors, metadata[_SKELETON])
+        state: dict[str, Any] = _put_back(json.loads(metadata[_SKELETON]), tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged or not a checkpoint: {error}") from error
+    if not is_whole:
+        raise ValueError(f"{path} is damaged or not a checkpoint: its content does not have its SHA-256")
     return state
+
+
+def _metadata(tensors: Mapping[str, Tensor], skeleton: str) -> dict[str, str]:
+    """The skeleton, and a SHA-256 over it and the tensors: a disk's error in a weight would train on unseen."""
+    digest = sha256(skeleton.encode())
+    for name in sorted(tensors):
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return {_SKELETON: skeleton, _SHA256: digest.hexdigest()}
 
 
 def _take_out(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 (a tree of anything)

@@ -32,10 +32,18 @@ class Metrics:
 
 
 def read_metrics(run_folder: Path) -> Iterator[Metrics]:
-    """The lines of a run's metrics.jsonl; a last line that was cut off by a kill is left out."""
-    for line in (run_folder / METRICS_FILE).read_text().splitlines(keepends=True):
+    """The lines of a run's metrics.jsonl; a last line that was cut off by a kill is left out.
+
+    Raises:
+        ValueError: Another line is damaged.
+    """
+    path = run_folder / METRICS_FILE
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
         if line.endswith("\n"):
-            yield Metrics(**json.loads(line))
+            try:
+                yield Metrics(**json.loads(line))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number} is not a line of metrics: {error}") from error
 
 
 class RunLog:

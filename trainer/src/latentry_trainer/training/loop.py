@@ -234,4 +234,5 @@ def _restore(
             optimizer.load_state_dict(state["optimizers"][name])
         generator.set_state(state["generator"])
     except (KeyError, RuntimeError) as error:
-        raise ValueError(f"the checkpoint does not fit the configuration: {error}") from error
+        reason = " ".join(str(error).split())  # PyTorch's takes several lines
+        raise ValueError(f"the checkpoint does not fit the configuration: {reason}") from error

@@ -97,7 +97,8 @@ def load_trained(run_folder: Path) -> Trained:
     try:
         variant.load_state_dict(state["average"])
     except RuntimeError as error:
-        raise ValueError(f"the checkpoint of {run_folder} does not fit its configuration: {error}") from error
+        reason = " ".join(str(error).split())  # PyTorch's takes several lines
+        raise ValueError(f"the checkpoint of {run_folder} does not fit its configuration: {reason}") from error
     return Trained(variant=variant.eval(), config=config, facts=facts, position=Position(**state["position"]))
 
 
