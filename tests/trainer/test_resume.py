@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from latentry_trainer.cli import main
 from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from latentry_trainer.training.log import read_metrics
 
@@ -17,21 +19,32 @@ MAIN = "from latentry_trainer.cli import main; main()"
 TIMEOUT_S = 120
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", MAIN, *arguments]
+SMALL = ["--training.num_epochs", "12", "--training.checkpoint_interval_images", "300"]
+LONG = ["--training.num_epochs", "100000"]
 
 
-def start_arguments(preset: str, slice_path: Path, folder: Path) -> list[str]:
+@pytest.fixture
+def data(slice_path: Path, tmp_path: Path) -> Path:
+    """600 of the real images."""
+    with np.load(slice_path, allow_pickle=False) as archive:
+        np.savez(tmp_path / "data.npz", images=archive["images"][:600])
+    return tmp_path / "data.npz"
+
+
+def start_arguments(preset: str, data: Path, folder: Path) -> list[str]:
     return [
         "run", preset, "--runs", str(folder / "runs"), "--repository", str(folder / "models"),
-        "--data.name", "npz", "--data.path", str(slice_path), "--training.device", "cpu",
-        "--training.num_epochs", "12", "--training.log_interval_images", "300",
-        "--training.checkpoint_interval_images", "300",
+        "--data.name", "npz", "--data.path", str(data), "--training.device", "cpu",
+        "--training.log_interval_images", "300",
     ]  # fmt: skip
 
 
-def run_to_the_end(arguments: list[str], folder: Path) -> None:
-    subprocess.run(command(*arguments), check=True, cwd=folder, capture_output=True, timeout=TIMEOUT_S)
+def run_to_the_end(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which has PyTorch loaded already."""
+    monkeypatch.setattr("sys.argv", ["latentry-train", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 0
 
 
 def wait_for_images(run_folder: Path, process: "subprocess.Popen[bytes]", images_seen: int) -> None:
@@ -46,29 +59,34 @@ def wait_for_images(run_folder: Path, process: "subprocess.Popen[bytes]", images
     raise TimeoutError
 
 
-def interrupt(arguments: list[str], folder: Path, run_folder: Path, images_seen: int, signal_number: int) -> int:
-    with subprocess.Popen(command(*arguments), cwd=folder, stdout=subprocess.DEVNULL) as process:
+def interrupt(arguments: list[str], run_folder: Path, images_seen: int, signal_number: int) -> int:
+    with subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stdout=subprocess.DEVNULL) as process:
         wait_for_images(run_folder, process, images_seen)
         os.kill(process.pid, signal_number)
         return process.wait(TIMEOUT_S)
 
 
-def test_killed_at_three_random_points_and_resumed(slice_path: Path, tmp_path: Path) -> None:
-    preset = "gan-quick"  # two phases, two Adams, and noise in every step
+@pytest.mark.parametrize(
+    ("preset", "sizes"),
+    [
+        ("vae-quick", ["--model.hidden_sizes", "30"]),  # noise in every step
+        ("gan-quick", ["--model.generator_sizes", "30", "--model.critic_sizes", "30"]),  # and two phases, two Adams
+    ],
+)
+def test_killed_at_three_random_points_and_resumed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str, sizes: list[str]
+) -> None:
     through, killed = tmp_path / "through", tmp_path / "killed"
-    through.mkdir()
-    killed.mkdir()
-    run_to_the_end(start_arguments(preset, slice_path, through), through)
+    run_to_the_end([*start_arguments(preset, data, through), *SMALL, *sizes], monkeypatch)
 
     run_folder = killed / "runs" / f"{preset}-001"
-    arguments = start_arguments(preset, slice_path, killed)
-    resume = ["resume", str(run_folder), "--repository", str(killed / "models")]
+    arguments = [*start_arguments(preset, data, killed), *SMALL, *sizes]
     seed = random.randrange(10**6)
     print("kill points from seed", seed)
-    for images_seen in sorted(random.Random(seed).sample(range(500, 20_000), 3)):
-        assert interrupt(arguments, killed, run_folder, images_seen, signal.SIGKILL) == -signal.SIGKILL
-        arguments = resume
-    run_to_the_end(resume, killed)
+    for images_seen in sorted(random.Random(seed).sample(range(300, 5_000), 3)):
+        assert interrupt(arguments, run_folder, images_seen, signal.SIGKILL) == -signal.SIGKILL
+        arguments = ["resume", str(run_folder)]
+    run_to_the_end(arguments, monkeypatch)
 
     expected = load_checkpoint(through / "runs" / f"{preset}-001" / CHECKPOINT_FILE)
     resumed = load_checkpoint(run_folder / CHECKPOINT_FILE)
@@ -83,13 +101,10 @@ def test_killed_at_three_random_points_and_resumed(slice_path: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_a_polite_signal_saves_where_the_run_is(signal_number: int, slice_path: Path, tmp_path: Path) -> None:
+def test_a_polite_signal_saves_where_the_run_is(signal_number: int, data: Path, tmp_path: Path) -> None:
     run_folder = tmp_path / "runs" / "stacked-quick-001"
-    arguments = [
-        *start_arguments("stacked-quick", slice_path, tmp_path),
-        "--training.checkpoint_interval_images", "1000000", "--training.num_epochs", "100000",
-    ]  # fmt: skip
-    assert interrupt(arguments, tmp_path, run_folder, 3000, signal_number) == 130
+    arguments = [*start_arguments("stacked-quick", data, tmp_path), *LONG]
+    assert interrupt(arguments, run_folder, 3000, signal_number) == 130
     state = load_checkpoint(run_folder / CHECKPOINT_FILE)
     assert state["position"]["images_seen"] >= 3000
     assert not (tmp_path / "models").exists()
