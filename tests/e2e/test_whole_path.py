@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from google.protobuf import json_format
 from latentry_client import Client, requests
 from latentry_trainer.training.trained import load_trained
 from latentry_trainer.variants import Autoencoder, Variant
@@ -99,6 +100,7 @@ def test_the_manifest_tells_what_was_trained(client: Client, trained: Path) -> N
         assert model.manifest is not None
         assert model.preset == f"{name}-quick"
         assert model.manifest.provenance.images_seen == len(train_images())
+        assert json_format.MessageToDict(model.manifest.provenance.configuration)["data"]["path"] == SLICE.name
         assert model.input_shape == (1, 28, 28)
         assert {graph.file for graph in model.manifest.graphs} == {
             path.name for path in (trained / "models" / name / "1").glob("*.onnx")

@@ -235,9 +235,15 @@ def export_run(run_folder: Path, destination: Destination) -> Path:
             images_seen=position.images_seen,
             device=facts.device,
             wall_time_s=position.wall_time_s,
-            configuration=to_dict(config),
+            configuration=to_dict(_without_folders(config)),
         ),
     )
+
+
+def _without_folders(config: RunConfig) -> RunConfig:
+    """The configuration as strangers may see it: what the data is called, not where it lay."""
+    path = config.data.path
+    return replace(config, data=replace(config.data, path=Path(path.name))) if path else config
 
 
 def _read_evaluation(run_folder: Path) -> Evaluation:
