@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+COMMANDS = Path(sys.executable).parent  # latentry, latentry-server, latentry-train
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
 
@@ -18,7 +19,7 @@ STOP_TIMEOUT_S = 60
 @contextmanager
 def serve(repository: Path, *flags: str) -> Iterator[str]:
     """Run `latentry-server` on a free port, yield its address, and see that SIGTERM ends it well."""
-    command: list[str | Path] = [Path(sys.executable).with_name("latentry-server"), "--repository", repository]
+    command: list[str | Path] = [COMMANDS / "latentry-server", "--repository", repository]
     with TemporaryFile("w+") as log:
         server = subprocess.Popen(
             [*command, "--port", "0", "--metrics-port", "0", "--device", "cpu", *flags], stderr=log, text=True

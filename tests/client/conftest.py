@@ -1,15 +1,11 @@
-import os
-import re
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from latentry_client import Client
 
 from tests.client.plain_service import PlainService, serving
+from tests.processes import serve
 from tests.server import bundles
 
 
@@ -53,23 +49,5 @@ def server_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     bundles.Vae(seed=1).write(repository, "vae", version=2)
     bundles.ConditionalGan().write(repository, "cgan")
     bundles.StyleGan().write(repository, "stylegan")
-    log = repository.parent / "server.log"
-    with log.open("w") as file:
-        server = subprocess.Popen(
-            ["latentry-server", "--repository", repository, "--port", "0", "--metrics-port", "0", "--threads", "1"],
-            stdout=file,
-            stderr=file,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    with server:
-        yield _announced_address(log, server)
-        server.terminate()
-
-
-def _announced_address(log: Path, server: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 60
-    while (match := re.search(r"listening on (\S+)", log.read_text(encoding="utf-8"))) is None:
-        assert server.poll() is None, log.read_text(encoding="utf-8")
-        assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
-        time.sleep(0.05)
-    return match[1]
+    with serve(repository, "--threads", "1") as address:
+        yield address

@@ -16,6 +16,7 @@ from latentry.v1.inference_service_pb2 import SampleRequest
 from PIL import Image
 
 from tests.client.plain_service import PlainService
+from tests.processes import COMMANDS
 from tests.server import bundles
 
 IMAGES = bundles.images(5)
@@ -30,7 +31,7 @@ class Latentry:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["latentry", *arguments],
+            [COMMANDS / "latentry", *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -201,7 +202,7 @@ def test_bytes_and_floats_mix(latentry: Latentry) -> None:
 def test_a_reader_that_leaves_is_no_error(latentry: Latentry) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
-    command = ("latentry", "models", "show", "vae")
+    command = (COMMANDS / "latentry", "models", "show", "vae")
     with os.fdopen(theirs, "wb") as closed:
         done = subprocess.run(
             command, env=latentry.environment, stdout=closed, stderr=subprocess.PIPE, text=True, check=False
@@ -296,7 +297,7 @@ def test_what_the_server_refuses(latentry: Latentry) -> None:
 
 def test_a_terminal_gets_a_bar(latentry: Latentry) -> None:
     np.save(latentry.folder / "many.npy", bundles.images(1000))
-    command = ("latentry", "encode", "stacked", "many.npy", "-o", "out.npy")
+    command = (COMMANDS / "latentry", "encode", "stacked", "many.npy", "-o", "out.npy")
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen:
         done = subprocess.run(command, cwd=latentry.folder, env=latentry.environment, stderr=theirs, check=False)
@@ -307,7 +308,7 @@ def test_a_terminal_gets_a_bar(latentry: Latentry) -> None:
 
 def test_an_interrupt_stops_it(address: str, service: PlainService, tmp_path: Path) -> None:
     latentry = Latentry(address, tmp_path)
-    command = ("latentry", "sample", "slow", "-o", "out.npy")
+    command = (COMMANDS / "latentry", "sample", "slow", "-o", "out.npy")
     with subprocess.Popen(
         command, cwd=tmp_path, env=latentry.environment, stderr=subprocess.PIPE, text=True
     ) as process:

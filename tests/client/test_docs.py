@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.processes import COMMANDS
 from tests.server import bundles
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def test_all_examples_are_found() -> None:
 
 
 def test_every_command_is_in_the_guide() -> None:
-    helped = subprocess.run(["latentry", "--help"], capture_output=True, text=True, check=True).stdout
+    helped = subprocess.run([COMMANDS / "latentry", "--help"], capture_output=True, text=True, check=True).stdout
     commands = re.findall(r"^│ ([a-z][a-z-]+) ", helped, re.MULTILINE)
     assert len(commands) == 10
     guide = PAGES[0].read_text("utf-8")

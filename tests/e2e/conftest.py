@@ -1,13 +1,12 @@
 """Four models trained by the real command on real images, served by real processes."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.processes import serve
+from tests.processes import COMMANDS, serve
 
 SLICE = Path(__file__).parents[1] / "data" / "fashion-mnist-slice.npz"
 MODELS = ("stacked", "denoise-gaussian", "vae", "gan")
@@ -18,7 +17,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `models/<model>/1` and `runs/<preset>-001` of each variant, after one pass over the slice."""
     folder = tmp_path_factory.mktemp("trained")
     for model in MODELS:
-        command: list[str | Path] = [Path(sys.executable).with_name("latentry-train"), "run", f"{model}-quick"]
+        command: list[str | Path] = [COMMANDS / "latentry-train", "run", f"{model}-quick"]
         command += ["--data.name", "npz", "--data.path", SLICE, "--training.num_epochs", "1", "--name", model]
         command += ["--runs", folder / "runs", "--repository", folder / "models"]
         subprocess.run(command, check=True, capture_output=True)
