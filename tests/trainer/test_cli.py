@@ -10,7 +10,7 @@ import pytest
 import torch
 from latentry_trainer.cli import main
 from latentry_trainer.presets import PRESETS
-from latentry_trainer.run import lock
+from latentry_trainer.run_folder import lock
 from PIL import Image
 
 

@@ -17,17 +17,8 @@ from latentry_trainer.data import Dataset, load_dataset
 from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
 from latentry_trainer.presets import PRESETS
-from latentry_trainer.run import (
-    Destination,
-    Evaluation,
-    evaluate_run,
-    export_run,
-    finish,
-    lock,
-    read_destination,
-    start,
-    train_run,
-)
+from latentry_trainer.run import Evaluation, evaluate_run, export_run, finish, train_run
+from latentry_trainer.run_folder import Destination, lock, read_destination, start
 from latentry_trainer.training.device import resolve_device
 from latentry_trainer.training.loop import DivergedError
 from latentry_trainer.training.trained import read_config

@@ -1,14 +1,7 @@
-"""One run, from its configuration to a published bundle: the run folder's layout, and the order of things.
+"""One run, from its folder to a published bundle: the order of things."""
 
-A run folder holds config.json, destination.json, checkpoint.safetensors, metrics.jsonl, tensorboard/, grids/*.png,
-tsne.png, evaluation.json and report.html.
-"""
-
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +10,7 @@ from rich.console import Console
 from torch import Tensor
 
 from latentry_trainer import files
-from latentry_trainer.config import RunConfig, to_dict, to_json
+from latentry_trainer.config import RunConfig, to_dict
 from latentry_trainer.data import Dataset
 from latentry_trainer.evaluation import evaluate
 from latentry_trainer.export.bundle import publish
@@ -26,13 +19,13 @@ from latentry_trainer.presets import PRESETS
 from latentry_trainer.report.pictures import NUM_INPUTS, write_pictures
 from latentry_trainer.report.report import write_report
 from latentry_trainer.report.tsne import MIN_CODINGS, embed, write_map
+from latentry_trainer.run_folder import Destination
 from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from latentry_trainer.training.device import describe_device, resolve_device
 from latentry_trainer.training.log import RunLog
 from latentry_trainer.training.loop import train
 from latentry_trainer.training.stopping import stop_on_signals
 from latentry_trainer.training.trained import (
-    CONFIG_FILE,
     Facts,
     facts_of,
     load_trained,
@@ -42,7 +35,6 @@ from latentry_trainer.training.trained import (
 )
 from latentry_trainer.variants import Autoencoder, Variant, build_variant
 
-DESTINATION_FILE = "destination.json"
 EVALUATION_FILE = "evaluation.json"
 GRIDS_FOLDER = "grids"
 MAP_FILE = "tsne.png"
@@ -51,16 +43,6 @@ _NUM_MAPPED = 1_500  # codings on the map: about three seconds
 
 Evaluation = Mapping[str, Mapping[str, float]]
 """Figures: {split: {name: value}}."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Destination:
-    """Where a run's model is published."""
-
-    repository: Path
-    """Folder of bundles."""
-    model_name: str
-    """The model's name in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,61 +57,6 @@ class Finished:
     """The HTML file."""
     evaluation: Evaluation
     """The figures."""
-
-
-def start(config: RunConfig, destination: Destination, runs: Path) -> Path:
-    """Makes a run's folder, `<runs>/<preset>-<number>`, that can be resumed from any working directory.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    if config.data.path:
-        config = replace(config, data=replace(config.data, path=config.data.path.absolute()))
-    values = {"repository": str(destination.repository.absolute()), "model_name": destination.model_name}
-    number = 1
-    while True:
-        run_folder = runs / f"{config.preset}-{number:03d}"
-        try:
-            run_folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            files.write(run_folder / DESTINATION_FILE, f"{json.dumps(values, indent=2)}\n".encode())
-            files.write(run_folder / CONFIG_FILE, to_json(config).encode())
-            return run_folder
-
-
-def read_destination(run_folder: Path) -> Destination:
-    """Where a run's model was to be published when the run was started.
-
-    Raises:
-        ValueError: The folder is not a run's, or the file is damaged.
-    """
-    read_config(run_folder)
-    path = run_folder / DESTINATION_FILE
-    try:
-        values = json.loads(path.read_text())
-        return Destination(repository=Path(values["repository"]), model_name=values["model_name"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} does not say where to publish: {error!r}") from error
-
-
-@contextmanager
-def lock(run_folder: Path) -> Iterator[None]:
-    """Keeps other processes from the run; the lock ends with the process, however that ends.
-
-    Raises:
-        ValueError: Another process has it.
-    """
-    descriptor = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{run_folder}: another process is at work on this run") from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
