@@ -159,7 +159,8 @@ def _train_and_finish(run_folder: Path, dataset: Dataset, destination: Destinati
             _console.print(f"stopped; go on with: latentry-train resume {run_folder}", highlight=False, soft_wrap=True)
             return _STOPPED
         try:
-            finished = finish(run_folder, dataset, destination)
+            with _console.status("measuring, exporting, drawing the report"):
+                finished = finish(run_folder, dataset, destination)
         except OSError as error:
             raise OSError(f"{error}; training is done, go on with: latentry-train resume {run_folder}") from error
     _print_evaluation(finished.evaluation)
