@@ -1,8 +1,30 @@
-"""Words of the command line: models, lists of numbers, labels."""
+"""Words of the command line: models, lists of numbers, labels; and the flags that several commands have."""
 
 import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
 
 from latentry_client.results import Model
+
+OutputPath: TypeAlias = Annotated[Path, Parameter(name=("--output", "-o"))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truncation:
+    """Flags of the commands that style-based generators answer."""
+
+    truncation_psi: float | None = None
+    """how far styles go from their mean, -2 to 2; style-based generators only."""
+
+    truncation_cutoff: int | None = None
+    """the number of layers that are truncated, from the coarsest."""
+
+
+Truncated: TypeAlias = Annotated[Truncation, Parameter(name="*")]
+NOT_TRUNCATED = Truncation()
 
 _MODEL = re.compile(r"(?P<name>[^/]+)(/(?P<version>[1-9][0-9]*))?")
 _RANGE = re.compile(r"(?P<first>[0-9]+)(-(?P<last>[0-9]+))?")

@@ -1,19 +1,16 @@
 """The commands that make images: decode, sample, interpolate, style-mix."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from latentry_client import requests
 from latentry_client.cli import inputs, outputs
-from latentry_client.cli.arguments import MAX_NUMBERS, model_version, numbers
+from latentry_client.cli.arguments import MAX_NUMBERS, NOT_TRUNCATED, OutputPath, Truncated, model_version, numbers
 from latentry_client.cli.arguments import labels as read_labels
 from latentry_client.cli.connection import DEFAULTS, Connected
 from latentry_client.cli.report import run, show_run
 from latentry_client.cli.sources import num_rows, source
-
-OutputPath = Annotated[Path, Parameter(name=("--output", "-o"))]
 
 
 def decode(
@@ -23,8 +20,7 @@ def decode(
     *,
     output: OutputPath,
     labels: str | None = None,
-    truncation_psi: float | None = None,
-    truncation_cutoff: int | None = None,
+    truncation: Truncated = NOT_TRUNCATED,
     connection: Connected = DEFAULTS,
 ) -> None:
     """Make images of codings.
@@ -34,8 +30,7 @@ def decode(
         codings: an .npy file, [N, *codings].
         output: *.npy, *.png (a grid) or a folder (one PNG each).
         labels: for conditional models: one for all, or one each: 0,5,7-9 or names.
-        truncation_psi: how far styles go from their mean, -2 to 2; style-based generators only.
-        truncation_cutoff: the number of layers that are truncated, from the coarsest.
+        truncation: how far styles go from their mean.
         connection: where the server is.
     """
     name, version = model_version(model)
@@ -48,9 +43,8 @@ def decode(
             rows,
             labels=read_labels("--labels", labels, served, len(rows)),
             version=version,
-            truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
             output_dtype=target.dtype,
+            **asdict(truncation),
         )
         result = run(client, request)
     target.write(result.outputs)
@@ -65,8 +59,7 @@ def sample(
     count: int = 16,
     seed: int | None = None,
     labels: str | None = None,
-    truncation_psi: float | None = None,
-    truncation_cutoff: int | None = None,
+    truncation: Truncated = NOT_TRUNCATED,
     connection: Connected = DEFAULTS,
 ) -> None:
     """Draw new images.
@@ -77,8 +70,7 @@ def sample(
         count: how many.
         seed: the same seed gives the same images; without it, one is drawn and printed.
         labels: for conditional models: one for all, or one each: 0,5,7-9 or names.
-        truncation_psi: how far styles go from their mean, -2 to 2; style-based generators only.
-        truncation_cutoff: the number of layers that are truncated, from the coarsest.
+        truncation: how far styles go from their mean.
         connection: where the server is.
     """
     name, version = model_version(model)
@@ -93,9 +85,8 @@ def sample(
             seed=seed,
             labels=read_labels("--labels", labels, served, count),
             version=version,
-            truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
             output_dtype=target.dtype,
+            **asdict(truncation),
         )
         result = run(client, request)
     target.write(result.outputs)
@@ -112,8 +103,7 @@ def interpolate(
     steps: int = 8,
     mode: Literal["linear", "spherical"] | None = None,
     labels: str | None = None,
-    truncation_psi: float | None = None,
-    truncation_cutoff: int | None = None,
+    truncation: Truncated = NOT_TRUNCATED,
     connection: Connected = DEFAULTS,
 ) -> None:
     """Draw the way between images, codings or seeds; a row of the grid is a way.
@@ -126,8 +116,7 @@ def interpolate(
         steps: points on each way, both ends included.
         mode: how they lie; without it, linear for models that encode, spherical for others.
         labels: for conditional models: one for all, or one each: 0,5,7-9 or names.
-        truncation_psi: how far styles go from their mean, -2 to 2; style-based generators only.
-        truncation_cutoff: the number of layers that are truncated, from the coarsest.
+        truncation: how far styles go from their mean.
         connection: where the server is.
     """
     name, version = model_version(model)
@@ -143,9 +132,8 @@ def interpolate(
             mode=mode,
             labels=read_labels("--labels", labels, served, num_rows("--start", starts)),
             version=version,
-            truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
             output_dtype=target.dtype,
+            **asdict(truncation),
         )
         result = run(client, request)
     target.write(result.outputs)
@@ -164,8 +152,7 @@ def style_mix(
     noise_seed: int | None = None,
     row_labels: str | None = None,
     column_labels: str | None = None,
-    truncation_psi: float | None = None,
-    truncation_cutoff: int | None = None,
+    truncation: Truncated = NOT_TRUNCATED,
     connection: Connected = DEFAULTS,
 ) -> None:
     """Combine the styles of two sources, layer by layer.
@@ -180,8 +167,7 @@ def style_mix(
         noise_seed: the noise of all images; without it, it is drawn and printed.
         row_labels: for conditional models: one for all, or one each: 0,5,7-9 or names.
         column_labels: likewise.
-        truncation_psi: how far styles go from their mean, -2 to 2.
-        truncation_cutoff: the number of layers that are truncated, from the coarsest.
+        truncation: how far styles go from their mean.
         connection: where the server is.
     """
     name, version = model_version(model)
@@ -199,9 +185,8 @@ def style_mix(
             row_labels=read_labels("--row-labels", row_labels, served, num_rows("--rows", row_source)),
             column_labels=read_labels("--column-labels", column_labels, served, num_rows("--columns", column_source)),
             version=version,
-            truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
             output_dtype=target.dtype,
+            **asdict(truncation),
         )
         result = run(client, request)
     target.write(result.outputs)

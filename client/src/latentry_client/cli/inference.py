@@ -8,13 +8,12 @@ from cyclopts import Parameter
 
 from latentry_client import requests
 from latentry_client.cli import inputs, outputs
-from latentry_client.cli.arguments import model_version
+from latentry_client.cli.arguments import OutputPath, model_version
 from latentry_client.cli.connection import DEFAULTS, Connected
 from latentry_client.cli.report import run, show, show_run
 from latentry_client.requests import Request
 from latentry_client.results import Outputs
 
-OutputPath = Annotated[Path, Parameter(name=("--output", "-o"))]
 Strict = Annotated[bool, Parameter(negative="")]
 
 
@@ -74,7 +73,7 @@ def score(
     files: list[Path],
     /,
     *,
-    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    output: OutputPath | None = None,
     strict: Strict = False,
     connection: Connected = DEFAULTS,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Literal
 
@@ -35,7 +36,7 @@ class Dataset:
         """Shape of one image, (channels, height, width)."""
         return tuple(self.images.shape[1:])
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 over the images' bytes, then the labels' (int64, little-endian)."""
         digest = sha256(self.images.numpy().tobytes())
