@@ -666,6 +666,9 @@ class ScoreResponse(google.protobuf.message.Message):
 
     RUN_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    threshold: builtins.float
+    """Scores above it are unusual: the bundle's ScoreCalibration. Absent: the bundle has none."""
     @property
     def run(self) -> Global___RunInfo:
         """What ran."""
@@ -679,11 +682,15 @@ class ScoreResponse(google.protobuf.message.Message):
         *,
         run: Global___RunInfo | None = ...,
         scores: latentry.v1.tensor_pb2.Tensor | None = ...,
+        threshold: builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["run", b"run", "scores", b"scores"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["_threshold", b"_threshold", "run", b"run", "scores", b"scores", "threshold", b"threshold"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["run", b"run", "scores", b"scores"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["_threshold", b"_threshold", "run", b"run", "scores", b"scores", "threshold", b"threshold"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__threshold: typing_extensions.TypeAlias = typing.Literal["threshold"]
+    _WhichOneofArgType__threshold: typing_extensions.TypeAlias = typing.Literal["_threshold", b"_threshold"]
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
 
 Global___ScoreResponse: typing_extensions.TypeAlias = ScoreResponse
 
@@ -799,6 +806,78 @@ class StyleMixResponse(google.protobuf.message.Message):
 Global___StyleMixResponse: typing_extensions.TypeAlias = StyleMixResponse
 
 @typing.final
+class ClassifyRequest(google.protobuf.message.Message):
+    """Request of Classify."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """The model's name."""
+    version: builtins.int
+    """The model's version; 0 = the newest that is ready."""
+    @property
+    def inputs(self) -> latentry.v1.tensor_pb2.Tensor:
+        """[N, *input], FLOAT32 in [0, 1] or UINT8."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        version: builtins.int = ...,
+        inputs: latentry.v1.tensor_pb2.Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["inputs", b"inputs"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["inputs", b"inputs", "model", b"model", "version", b"version"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ClassifyRequest: typing_extensions.TypeAlias = ClassifyRequest
+
+@typing.final
+class ClassifyResponse(google.protobuf.message.Message):
+    """Response of Classify."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    PROBABILITIES_FIELD_NUMBER: builtins.int
+    LABEL_NAMES_FIELD_NUMBER: builtins.int
+    @property
+    def run(self) -> Global___RunInfo:
+        """What ran."""
+
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """[N]: each row's most probable label, 0 to K - 1; the smallest of several."""
+
+    @property
+    def probabilities(self) -> latentry.v1.tensor_pb2.Tensor:
+        """[N, K], FLOAT32, 0 to 1: the probability of each label; the sum of a row is 1."""
+
+    @property
+    def label_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The names of the K labels, by label number."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___RunInfo | None = ...,
+        labels: collections.abc.Iterable[builtins.int] | None = ...,
+        probabilities: latentry.v1.tensor_pb2.Tensor | None = ...,
+        label_names: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["probabilities", b"probabilities", "run", b"run"]
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["label_names", b"label_names", "labels", b"labels", "probabilities", b"probabilities", "run", b"run"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ClassifyResponse: typing_extensions.TypeAlias = ClassifyResponse
+
+@typing.final
 class Source(google.protobuf.message.Message):
     """Where some rows come from."""
 
@@ -906,6 +985,7 @@ class StreamRequest(google.protobuf.message.Message):
     INTERPOLATE_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     STYLE_MIX_FIELD_NUMBER: builtins.int
+    CLASSIFY_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Chosen by the caller, unique among the requests in flight on the stream: 1 to 128 characters."""
     @property
@@ -940,6 +1020,10 @@ class StreamRequest(google.protobuf.message.Message):
     def style_mix(self) -> Global___StyleMixRequest:
         """As RPC StyleMix."""
 
+    @property
+    def classify(self) -> Global___ClassifyRequest:
+        """As RPC Classify."""
+
     def __init__(
         self,
         *,
@@ -952,12 +1036,13 @@ class StreamRequest(google.protobuf.message.Message):
         interpolate: Global___InterpolateRequest | None = ...,
         score: Global___ScoreRequest | None = ...,
         style_mix: Global___StyleMixRequest | None = ...,
+        classify: Global___ClassifyRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["decode", b"decode", "denoise", b"denoise", "encode", b"encode", "interpolate", b"interpolate", "reconstruct", b"reconstruct", "request", b"request", "sample", b"sample", "score", b"score", "style_mix", b"style_mix"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["classify", b"classify", "decode", b"decode", "denoise", b"denoise", "encode", b"encode", "interpolate", b"interpolate", "reconstruct", b"reconstruct", "request", b"request", "sample", b"sample", "score", b"score", "style_mix", b"style_mix"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["decode", b"decode", "denoise", b"denoise", "encode", b"encode", "interpolate", b"interpolate", "reconstruct", b"reconstruct", "request", b"request", "request_id", b"request_id", "sample", b"sample", "score", b"score", "style_mix", b"style_mix"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["classify", b"classify", "decode", b"decode", "denoise", b"denoise", "encode", b"encode", "interpolate", b"interpolate", "reconstruct", b"reconstruct", "request", b"request", "request_id", b"request_id", "sample", b"sample", "score", b"score", "style_mix", b"style_mix"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: typing_extensions.TypeAlias = typing.Literal["encode", "decode", "denoise", "reconstruct", "sample", "interpolate", "score", "style_mix"]
+    _WhichOneofReturnType_request: typing_extensions.TypeAlias = typing.Literal["encode", "decode", "denoise", "reconstruct", "sample", "interpolate", "score", "style_mix", "classify"]
     _WhichOneofArgType_request: typing_extensions.TypeAlias = typing.Literal["request", b"request"]
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -978,6 +1063,7 @@ class StreamResponse(google.protobuf.message.Message):
     INTERPOLATE_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     STYLE_MIX_FIELD_NUMBER: builtins.int
+    CLASSIFY_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """The request's id."""
@@ -1014,6 +1100,10 @@ class StreamResponse(google.protobuf.message.Message):
         """Of style_mix."""
 
     @property
+    def classify(self) -> Global___ClassifyResponse:
+        """Of classify."""
+
+    @property
     def error(self) -> google.rpc.status_pb2.Status:
         """The request failed: what the unary RPC's status would have been."""
 
@@ -1029,13 +1119,14 @@ class StreamResponse(google.protobuf.message.Message):
         interpolate: Global___InterpolateResponse | None = ...,
         score: Global___ScoreResponse | None = ...,
         style_mix: Global___StyleMixResponse | None = ...,
+        classify: Global___ClassifyResponse | None = ...,
         error: google.rpc.status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["decode", b"decode", "denoise", b"denoise", "encode", b"encode", "error", b"error", "interpolate", b"interpolate", "reconstruct", b"reconstruct", "response", b"response", "sample", b"sample", "score", b"score", "style_mix", b"style_mix"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["classify", b"classify", "decode", b"decode", "denoise", b"denoise", "encode", b"encode", "error", b"error", "interpolate", b"interpolate", "reconstruct", b"reconstruct", "response", b"response", "sample", b"sample", "score", b"score", "style_mix", b"style_mix"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["decode", b"decode", "denoise", b"denoise", "encode", b"encode", "error", b"error", "interpolate", b"interpolate", "reconstruct", b"reconstruct", "request_id", b"request_id", "response", b"response", "sample", b"sample", "score", b"score", "style_mix", b"style_mix"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["classify", b"classify", "decode", b"decode", "denoise", b"denoise", "encode", b"encode", "error", b"error", "interpolate", b"interpolate", "reconstruct", b"reconstruct", "request_id", b"request_id", "response", b"response", "sample", b"sample", "score", b"score", "style_mix", b"style_mix"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: typing_extensions.TypeAlias = typing.Literal["encode", "decode", "denoise", "reconstruct", "sample", "interpolate", "score", "style_mix", "error"]
+    _WhichOneofReturnType_response: typing_extensions.TypeAlias = typing.Literal["encode", "decode", "denoise", "reconstruct", "sample", "interpolate", "score", "style_mix", "classify", "error"]
     _WhichOneofArgType_response: typing_extensions.TypeAlias = typing.Literal["response", b"response"]
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 

@@ -92,6 +92,11 @@ class InferenceServiceStub(object):
                 request_serializer=latentry_dot_v1_dot_inference__service__pb2.StyleMixRequest.SerializeToString,
                 response_deserializer=latentry_dot_v1_dot_inference__service__pb2.StyleMixResponse.FromString,
                 _registered_method=True)
+        self.Classify = channel.unary_unary(
+                '/latentry.v1.InferenceService/Classify',
+                request_serializer=latentry_dot_v1_dot_inference__service__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=latentry_dot_v1_dot_inference__service__pb2.ClassifyResponse.FromString,
+                _registered_method=True)
         self.Stream = channel.stream_stream(
                 '/latentry.v1.InferenceService/Stream',
                 request_serializer=latentry_dot_v1_dot_inference__service__pb2.StreamRequest.SerializeToString,
@@ -176,6 +181,13 @@ class InferenceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Classify(self, request, context):
+        """Says how probable each label is. Needs CLASSIFY. Errors: those of the service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Stream(self, request_iterator, context):
         """Runs any of the above, many at a time, on one stream. Results come as they are ready, in any order, each with its
         request's id; one request's error is a result and leaves the stream open. Errors: UNAVAILABLE when the server shuts
@@ -227,6 +239,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.StyleMix,
                     request_deserializer=latentry_dot_v1_dot_inference__service__pb2.StyleMixRequest.FromString,
                     response_serializer=latentry_dot_v1_dot_inference__service__pb2.StyleMixResponse.SerializeToString,
+            ),
+            'Classify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Classify,
+                    request_deserializer=latentry_dot_v1_dot_inference__service__pb2.ClassifyRequest.FromString,
+                    response_serializer=latentry_dot_v1_dot_inference__service__pb2.ClassifyResponse.SerializeToString,
             ),
             'Stream': grpc.stream_stream_rpc_method_handler(
                     servicer.Stream,
@@ -468,6 +485,33 @@ class InferenceService(object):
             '/latentry.v1.InferenceService/StyleMix',
             latentry_dot_v1_dot_inference__service__pb2.StyleMixRequest.SerializeToString,
             latentry_dot_v1_dot_inference__service__pb2.StyleMixResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Classify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/latentry.v1.InferenceService/Classify',
+            latentry_dot_v1_dot_inference__service__pb2.ClassifyRequest.SerializeToString,
+            latentry_dot_v1_dot_inference__service__pb2.ClassifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,8 @@ class InferenceServiceStub:
     """Scores inputs by how badly the model reconstructs them. Needs SCORE. Errors: those of the service."""
     StyleMix: grpc.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.StyleMixRequest, latentry.v1.inference_service_pb2.StyleMixResponse]
     """Combines the styles of two sources, layer by layer. Needs STYLE_MIX. Errors: those of the service."""
+    Classify: grpc.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.ClassifyRequest, latentry.v1.inference_service_pb2.ClassifyResponse]
+    """Says how probable each label is. Needs CLASSIFY. Errors: those of the service."""
     Stream: grpc.StreamStreamMultiCallable[latentry.v1.inference_service_pb2.StreamRequest, latentry.v1.inference_service_pb2.StreamResponse]
     """Runs any of the above, many at a time, on one stream. Results come as they are ready, in any order, each with its
     request's id; one request's error is a result and leaves the stream open. Errors: UNAVAILABLE when the server shuts
@@ -106,6 +108,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Scores inputs by how badly the model reconstructs them. Needs SCORE. Errors: those of the service."""
     StyleMix: grpc.aio.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.StyleMixRequest, latentry.v1.inference_service_pb2.StyleMixResponse]  # type: ignore[assignment]
     """Combines the styles of two sources, layer by layer. Needs STYLE_MIX. Errors: those of the service."""
+    Classify: grpc.aio.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.ClassifyRequest, latentry.v1.inference_service_pb2.ClassifyResponse]  # type: ignore[assignment]
+    """Says how probable each label is. Needs CLASSIFY. Errors: those of the service."""
     Stream: grpc.aio.StreamStreamMultiCallable[latentry.v1.inference_service_pb2.StreamRequest, latentry.v1.inference_service_pb2.StreamResponse]  # type: ignore[assignment]
     """Runs any of the above, many at a time, on one stream. Results come as they are ready, in any order, each with its
     request's id; one request's error is a result and leaves the stream open. Errors: UNAVAILABLE when the server shuts
@@ -196,6 +200,14 @@ class InferenceServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[latentry.v1.inference_service_pb2.StyleMixResponse, collections.abc.Awaitable[latentry.v1.inference_service_pb2.StyleMixResponse]]:
         """Combines the styles of two sources, layer by layer. Needs STYLE_MIX. Errors: those of the service."""
+
+    @abc.abstractmethod
+    def Classify(
+        self,
+        request: latentry.v1.inference_service_pb2.ClassifyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[latentry.v1.inference_service_pb2.ClassifyResponse, collections.abc.Awaitable[latentry.v1.inference_service_pb2.ClassifyResponse]]:
+        """Says how probable each label is. Needs CLASSIFY. Errors: those of the service."""
 
     @abc.abstractmethod
     def Stream(

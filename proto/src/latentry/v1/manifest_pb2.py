@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from latentry.v1 import tensor_pb2 as latentry_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alatentry/v1/manifest.proto\x12\x0blatentry.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18latentry/v1/tensor.proto\"\x86\x03\n\x08Manifest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0e\n\x06preset\x18\x04 \x01(\t\x12-\n\x0c\x63\x61pabilities\x18\x05 \x03(\x0e\x32\x17.latentry.v1.Capability\x12\x13\n\x0binput_shape\x18\x06 \x03(\x03\x12,\n\x0bvalue_range\x18\x07 \x01(\x0b\x32\x17.latentry.v1.ValueRange\x12\x15\n\rcodings_shape\x18\x08 \x03(\x03\x12\x13\n\x0blabel_names\x18\t \x03(\t\x12%\n\x05style\x18\n \x01(\x0b\x32\x16.latentry.v1.StyleSpec\x12\"\n\x06graphs\x18\x0b \x03(\x0b\x32\x12.latentry.v1.Graph\x12$\n\x07metrics\x18\x0c \x03(\x0b\x32\x13.latentry.v1.Metric\x12+\n\nprovenance\x18\r \x01(\x0b\x32\x17.latentry.v1.Provenance\"&\n\nValueRange\x12\x0b\n\x03min\x18\x01 \x01(\x02\x12\x0b\n\x03max\x18\x02 \x01(\x02\"F\n\tStyleSpec\x12\x12\n\nnum_layers\x18\x01 \x01(\x05\x12\x11\n\tstyle_dim\x18\x02 \x01(\x05\x12\x12\n\nmean_style\x18\x03 \x03(\x02\"\x9e\x01\n\x05Graph\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.latentry.v1.GraphRole\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\'\n\x06inputs\x18\x04 \x03(\x0b\x32\x17.latentry.v1.TensorSpec\x12(\n\x07outputs\x18\x05 \x03(\x0b\x32\x17.latentry.v1.TensorSpec\"O\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05\x64type\x18\x02 \x01(\x0e\x32\x15.latentry.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\"4\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05split\x18\x03 \x01(\t\"\xde\x02\n\nProvenance\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x61taset_sha256\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x13\n\x0bimages_seen\x18\x04 \x01(\x03\x12\x46\n\x10library_versions\x18\x05 \x03(\x0b\x32,.latentry.v1.Provenance.LibraryVersionsEntry\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x13\n\x0bwall_time_s\x18\x07 \x01(\x01\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\rconfiguration\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x1a\x36\n\x14LibraryVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xed\x01\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41PABILITY_ENCODE\x10\x01\x12\x15\n\x11\x43\x41PABILITY_DECODE\x10\x02\x12\x1a\n\x16\x43\x41PABILITY_RECONSTRUCT\x10\x03\x12\x16\n\x12\x43\x41PABILITY_DENOISE\x10\x04\x12\x15\n\x11\x43\x41PABILITY_SAMPLE\x10\x05\x12\x1a\n\x16\x43\x41PABILITY_INTERPOLATE\x10\x06\x12\x14\n\x10\x43\x41PABILITY_SCORE\x10\x07\x12\x18\n\x14\x43\x41PABILITY_STYLE_MIX\x10\x08*\xcf\x01\n\tGraphRole\x12\x1a\n\x16GRAPH_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12GRAPH_ROLE_ENCODER\x10\x01\x12\x16\n\x12GRAPH_ROLE_DECODER\x10\x02\x12\x17\n\x13GRAPH_ROLE_DENOISER\x10\x03\x12\x14\n\x10GRAPH_ROLE_PRIOR\x10\x04\x12\x16\n\x12GRAPH_ROLE_MAPPING\x10\x05\x12\x18\n\x14GRAPH_ROLE_SYNTHESIS\x10\x06\x12\x15\n\x11GRAPH_ROLE_CRITIC\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alatentry/v1/manifest.proto\x12\x0blatentry.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18latentry/v1/tensor.proto\"\xb4\x03\n\x08Manifest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0e\n\x06preset\x18\x04 \x01(\t\x12-\n\x0c\x63\x61pabilities\x18\x05 \x03(\x0e\x32\x17.latentry.v1.Capability\x12\x13\n\x0binput_shape\x18\x06 \x03(\x03\x12,\n\x0bvalue_range\x18\x07 \x01(\x0b\x32\x17.latentry.v1.ValueRange\x12\x15\n\rcodings_shape\x18\x08 \x03(\x03\x12\x13\n\x0blabel_names\x18\t \x03(\t\x12%\n\x05style\x18\n \x01(\x0b\x32\x16.latentry.v1.StyleSpec\x12\"\n\x06graphs\x18\x0b \x03(\x0b\x32\x12.latentry.v1.Graph\x12$\n\x07metrics\x18\x0c \x03(\x0b\x32\x13.latentry.v1.Metric\x12+\n\nprovenance\x18\r \x01(\x0b\x32\x17.latentry.v1.Provenance\x12,\n\x05score\x18\x0e \x01(\x0b\x32\x1d.latentry.v1.ScoreCalibration\"&\n\nValueRange\x12\x0b\n\x03min\x18\x01 \x01(\x02\x12\x0b\n\x03max\x18\x02 \x01(\x02\"7\n\x10ScoreCalibration\x12\x10\n\x08quantile\x18\x01 \x01(\x01\x12\x11\n\tthreshold\x18\x02 \x01(\x01\"F\n\tStyleSpec\x12\x12\n\nnum_layers\x18\x01 \x01(\x05\x12\x11\n\tstyle_dim\x18\x02 \x01(\x05\x12\x12\n\nmean_style\x18\x03 \x03(\x02\"\x9e\x01\n\x05Graph\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.latentry.v1.GraphRole\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\'\n\x06inputs\x18\x04 \x03(\x0b\x32\x17.latentry.v1.TensorSpec\x12(\n\x07outputs\x18\x05 \x03(\x0b\x32\x17.latentry.v1.TensorSpec\"O\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05\x64type\x18\x02 \x01(\x0e\x32\x15.latentry.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\"4\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05split\x18\x03 \x01(\t\"\xde\x02\n\nProvenance\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x61taset_sha256\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x13\n\x0bimages_seen\x18\x04 \x01(\x03\x12\x46\n\x10library_versions\x18\x05 \x03(\x0b\x32,.latentry.v1.Provenance.LibraryVersionsEntry\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x13\n\x0bwall_time_s\x18\x07 \x01(\x01\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\rconfiguration\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x1a\x36\n\x14LibraryVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x86\x02\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41PABILITY_ENCODE\x10\x01\x12\x15\n\x11\x43\x41PABILITY_DECODE\x10\x02\x12\x1a\n\x16\x43\x41PABILITY_RECONSTRUCT\x10\x03\x12\x16\n\x12\x43\x41PABILITY_DENOISE\x10\x04\x12\x15\n\x11\x43\x41PABILITY_SAMPLE\x10\x05\x12\x1a\n\x16\x43\x41PABILITY_INTERPOLATE\x10\x06\x12\x14\n\x10\x43\x41PABILITY_SCORE\x10\x07\x12\x18\n\x14\x43\x41PABILITY_STYLE_MIX\x10\x08\x12\x17\n\x13\x43\x41PABILITY_CLASSIFY\x10\t*\xea\x01\n\tGraphRole\x12\x1a\n\x16GRAPH_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12GRAPH_ROLE_ENCODER\x10\x01\x12\x16\n\x12GRAPH_ROLE_DECODER\x10\x02\x12\x17\n\x13GRAPH_ROLE_DENOISER\x10\x03\x12\x14\n\x10GRAPH_ROLE_PRIOR\x10\x04\x12\x16\n\x12GRAPH_ROLE_MAPPING\x10\x05\x12\x18\n\x14GRAPH_ROLE_SYNTHESIS\x10\x06\x12\x15\n\x11GRAPH_ROLE_CRITIC\x10\x07\x12\x19\n\x15GRAPH_ROLE_CLASSIFIER\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._loaded_options = None
   _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_CAPABILITY']._serialized_start=1287
-  _globals['_CAPABILITY']._serialized_end=1524
-  _globals['_GRAPHROLE']._serialized_start=1527
-  _globals['_GRAPHROLE']._serialized_end=1734
+  _globals['_CAPABILITY']._serialized_start=1390
+  _globals['_CAPABILITY']._serialized_end=1652
+  _globals['_GRAPHROLE']._serialized_start=1655
+  _globals['_GRAPHROLE']._serialized_end=1889
   _globals['_MANIFEST']._serialized_start=133
-  _globals['_MANIFEST']._serialized_end=523
-  _globals['_VALUERANGE']._serialized_start=525
-  _globals['_VALUERANGE']._serialized_end=563
-  _globals['_STYLESPEC']._serialized_start=565
-  _globals['_STYLESPEC']._serialized_end=635
-  _globals['_GRAPH']._serialized_start=638
-  _globals['_GRAPH']._serialized_end=796
-  _globals['_TENSORSPEC']._serialized_start=798
-  _globals['_TENSORSPEC']._serialized_end=877
-  _globals['_METRIC']._serialized_start=879
-  _globals['_METRIC']._serialized_end=931
-  _globals['_PROVENANCE']._serialized_start=934
-  _globals['_PROVENANCE']._serialized_end=1284
-  _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_start=1230
-  _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_end=1284
+  _globals['_MANIFEST']._serialized_end=569
+  _globals['_VALUERANGE']._serialized_start=571
+  _globals['_VALUERANGE']._serialized_end=609
+  _globals['_SCORECALIBRATION']._serialized_start=611
+  _globals['_SCORECALIBRATION']._serialized_end=666
+  _globals['_STYLESPEC']._serialized_start=668
+  _globals['_STYLESPEC']._serialized_end=738
+  _globals['_GRAPH']._serialized_start=741
+  _globals['_GRAPH']._serialized_end=899
+  _globals['_TENSORSPEC']._serialized_start=901
+  _globals['_TENSORSPEC']._serialized_end=980
+  _globals['_METRIC']._serialized_start=982
+  _globals['_METRIC']._serialized_end=1034
+  _globals['_PROVENANCE']._serialized_start=1037
+  _globals['_PROVENANCE']._serialized_end=1387
+  _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_start=1333
+  _globals['_PROVENANCE_LIBRARYVERSIONSENTRY']._serialized_end=1387
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,8 @@ class _CapabilityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """Score: inputs can be scored by reconstruction error."""
     CAPABILITY_STYLE_MIX: _Capability.ValueType  # 8
     """StyleMix: the bundle has mapping and synthesis."""
+    CAPABILITY_CLASSIFY: _Capability.ValueType  # 9
+    """Classify: the bundle has a classifier."""
 
 class Capability(_Capability, metaclass=_CapabilityEnumTypeWrapper):
     """An operation that a bundle's graphs allow."""
@@ -68,6 +70,8 @@ CAPABILITY_SCORE: Capability.ValueType  # 7
 """Score: inputs can be scored by reconstruction error."""
 CAPABILITY_STYLE_MIX: Capability.ValueType  # 8
 """StyleMix: the bundle has mapping and synthesis."""
+CAPABILITY_CLASSIFY: Capability.ValueType  # 9
+"""Classify: the bundle has a classifier."""
 Global___Capability: typing_extensions.TypeAlias = Capability
 
 class _GraphRole:
@@ -92,6 +96,8 @@ class _GraphRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """styles [N, L, W], one noise map noise_0 ... [N, 1, H, W] per layer -> outputs [N, *input]."""
     GRAPH_ROLE_CRITIC: _GraphRole.ValueType  # 7
     """inputs [N, *input], labels int64 [N] when conditional -> scores [N]. Only where a row's score does not depend on its batch-mates."""
+    GRAPH_ROLE_CLASSIFIER: _GraphRole.ValueType  # 8
+    """inputs [N, *input] -> probabilities [N, K], each row's sum 1, K = number of label_names; optionally features [N, F] too."""
 
 class GraphRole(_GraphRole, metaclass=_GraphRoleEnumTypeWrapper):
     """What a graph computes. A bundle has at most one graph of each role."""
@@ -112,6 +118,8 @@ GRAPH_ROLE_SYNTHESIS: GraphRole.ValueType  # 6
 """styles [N, L, W], one noise map noise_0 ... [N, 1, H, W] per layer -> outputs [N, *input]."""
 GRAPH_ROLE_CRITIC: GraphRole.ValueType  # 7
 """inputs [N, *input], labels int64 [N] when conditional -> scores [N]. Only where a row's score does not depend on its batch-mates."""
+GRAPH_ROLE_CLASSIFIER: GraphRole.ValueType  # 8
+"""inputs [N, *input] -> probabilities [N, K], each row's sum 1, K = number of label_names; optionally features [N, F] too."""
 Global___GraphRole: typing_extensions.TypeAlias = GraphRole
 
 @typing.final
@@ -133,6 +141,7 @@ class Manifest(google.protobuf.message.Message):
     GRAPHS_FIELD_NUMBER: builtins.int
     METRICS_FIELD_NUMBER: builtins.int
     PROVENANCE_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The model's name, the folder above the version's: 1 to 63 of [a-z0-9._-], the first a letter or digit."""
     version: builtins.int
@@ -159,7 +168,7 @@ class Manifest(google.protobuf.message.Message):
 
     @property
     def label_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Names of the labels that conditional graphs take, by label number. Empty: the model is not conditional."""
+        """Names of the labels, by label number, taken by conditional graphs or given by a classifier. Empty: there are none."""
 
     @property
     def style(self) -> Global___StyleSpec:
@@ -177,6 +186,10 @@ class Manifest(google.protobuf.message.Message):
     def provenance(self) -> Global___Provenance:
         """How the bundle came to be."""
 
+    @property
+    def score(self) -> Global___ScoreCalibration:
+        """What Score's scores are to be compared with. Absent: not calibrated."""
+
     def __init__(
         self,
         *,
@@ -193,10 +206,11 @@ class Manifest(google.protobuf.message.Message):
         graphs: collections.abc.Iterable[Global___Graph] | None = ...,
         metrics: collections.abc.Iterable[Global___Metric] | None = ...,
         provenance: Global___Provenance | None = ...,
+        score: Global___ScoreCalibration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["provenance", b"provenance", "style", b"style", "value_range", b"value_range"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["provenance", b"provenance", "score", b"score", "style", b"style", "value_range", b"value_range"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["capabilities", b"capabilities", "codings_shape", b"codings_shape", "graphs", b"graphs", "input_shape", b"input_shape", "label_names", b"label_names", "metrics", b"metrics", "name", b"name", "preset", b"preset", "provenance", b"provenance", "style", b"style", "value_range", b"value_range", "variant", b"variant", "version", b"version"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["capabilities", b"capabilities", "codings_shape", b"codings_shape", "graphs", b"graphs", "input_shape", b"input_shape", "label_names", b"label_names", "metrics", b"metrics", "name", b"name", "preset", b"preset", "provenance", b"provenance", "score", b"score", "style", b"style", "value_range", b"value_range", "variant", b"variant", "version", b"version"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Manifest: typing_extensions.TypeAlias = Manifest
@@ -223,6 +237,29 @@ class ValueRange(google.protobuf.message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___ValueRange: typing_extensions.TypeAlias = ValueRange
+
+@typing.final
+class ScoreCalibration(google.protobuf.message.Message):
+    """Which of Score's scores are unusual, as measured on the validation split."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUANTILE_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    quantile: builtins.float
+    """The quantile of the validation split's scores that the threshold is, between 0 and 1: 0.99 ..."""
+    threshold: builtins.float
+    """That quantile's score, at least 0: scores above it are unusual."""
+    def __init__(
+        self,
+        *,
+        quantile: builtins.float = ...,
+        threshold: builtins.float = ...,
+    ) -> None: ...
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["quantile", b"quantile", "threshold", b"threshold"]
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ScoreCalibration: typing_extensions.TypeAlias = ScoreCalibration
 
 @typing.final
 class StyleSpec(google.protobuf.message.Message):
