@@ -14,7 +14,6 @@ from latentry_trainer.training.device import resolve_device
 from latentry_trainer.training.ema import update_average
 from latentry_trainer.training.log import METRICS_FILE, Metrics, RunLog, read_metrics
 from latentry_trainer.training.loop import DivergedError, train
-from latentry_trainer.training.optimizers import KerasRMSprop, make_optimizer
 from latentry_trainer.variants import Phase, Stage, Variant
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked
@@ -212,21 +211,6 @@ def test_a_checkpoint_of_another_model_is_refused(dataset: Dataset, tmp_path: Pa
     (state,) = run(Stacked(Stacked.Config(codings_size=5), (1, 28, 28)), dataset, config(), tmp_path, stop_after=1)
     with pytest.raises(ValueError, match="the checkpoint does not fit the configuration"):
         run(Stacked(Stacked.Config(), (1, 28, 28)), dataset, config(), tmp_path, state=state)
-
-
-# v = rho v + (1 - rho) g²; w -= lr g / sqrt(v + 1e-7): Keras' formula, by hand for two steps
-def test_rmsprop_is_keras() -> None:
-    weight = nn.Parameter(torch.tensor([1.0, 1.0]))
-    optimizer = make_optimizer(OptimizerConfig(name="rmsprop", learning_rate=0.1, rho=0.9), [weight])
-    assert isinstance(optimizer, KerasRMSprop)
-    expected, average = [1.0, 1.0], [0.0, 0.0]
-    for gradients in ([2.0, 1e-4], [-1.0, 1e-4]):
-        weight.grad = torch.tensor(gradients)
-        optimizer.step()
-        for i, gradient in enumerate(gradients):
-            average[i] = 0.9 * average[i] + 0.1 * gradient**2
-            expected[i] -= 0.1 * gradient / (average[i] + 1e-7) ** 0.5
-    assert weight.tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_average_loses_half_of_a_weight_in_its_half_life() -> None:

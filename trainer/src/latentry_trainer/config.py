@@ -26,16 +26,16 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class OptimizerConfig:
     """How weights are moved. Options of other optimisers than the chosen one have no effect."""
 
-    name: Literal["sgd", "rmsprop", "adam"] = "sgd"
-    """`rmsprop` is Keras': its epsilon is under the root."""
+    name: Literal["sgd", "rmsprop", "adam", "nadam"] = "sgd"
+    """`rmsprop` and `nadam` have Keras' epsilon, 1e-7; that of `rmsprop` is under the root."""
     learning_rate: Positive = 1.0
     """Step size."""
     rho: Fraction = 0.9
     """RMSprop: decay of the squared gradients' average, per step."""
     beta1: Fraction = 0.9
-    """Adam: decay of the gradients' average, per step."""
+    """Adam and Nadam: decay of the gradients' average, per step."""
     beta2: Fraction = 0.999
-    """Adam: decay of the squared gradients' average, per step."""
+    """Adam and Nadam: decay of the squared gradients' average, per step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

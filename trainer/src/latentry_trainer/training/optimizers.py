@@ -4,18 +4,23 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, NAdam, Optimizer
 
 from latentry_trainer.config import OptimizerConfig
+
+_KERAS_EPSILON = 1e-7
 
 
 def make_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The configured optimiser; one fused kernel a step where PyTorch has one."""
+    betas = (config.beta1, config.beta2)
     match config.name:
         case "sgd":
             return SGD(parameters, lr=config.learning_rate, fused=True)
         case "adam":
-            return Adam(parameters, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+            return Adam(parameters, lr=config.learning_rate, betas=betas, fused=True)
+        case "nadam":  # Dozat 2016, with the book's library's epsilon; the decay of the momentum is .004 in both
+            return NAdam(parameters, lr=config.learning_rate, betas=betas, eps=_KERAS_EPSILON, foreach=True)
         case "rmsprop":
             return KerasRMSprop(parameters, learning_rate=config.learning_rate, rho=config.rho)
 
@@ -30,7 +35,7 @@ class KerasRMSprop(Optimizer):
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, learning_rate: float, rho: float) -> None:
-        super().__init__(parameters, {"lr": learning_rate, "rho": rho, "epsilon": 1e-7})
+        super().__init__(parameters, {"lr": learning_rate, "rho": rho, "epsilon": _KERAS_EPSILON})
 
     # v <- rho v + (1 - rho) g², w <- w - lr g / sqrt(v + epsilon)
     @torch.no_grad()
