@@ -26,11 +26,11 @@ def test_rmsprop_is_keras() -> None:
 # w -= lr (mu_(t+1) m / (1 - mu_1 … mu_(t+1)) + (1 - mu_t) g / (1 - mu_1 … mu_t)) / (sqrt(v / (1 - beta2^t)) + 1e-7)
 def test_nadam_is_dozats() -> None:
     learning_rate, beta1, beta2 = 0.01, 0.9, 0.999
-    weight = nn.Parameter(torch.tensor([1.0, -2.0, 0.5]))
+    weight = nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
     optimizer = make_optimizer(OptimizerConfig(name="nadam", learning_rate=learning_rate), [weight])
     expected, m, v, product = np.array([1.0, -2.0, 0.5]), np.zeros(3), np.zeros(3), 1.0
     for t, g in enumerate(np.random.default_rng(0).normal(0, [1.0, 1e-3, 1e-7], (10, 3)), start=1):
-        weight.grad = torch.tensor(g, dtype=torch.float32)
+        weight.grad = torch.tensor(g)
         optimizer.step()
         mu, next_mu = (beta1 * (1 - 0.5 * 0.96 ** (0.004 * at)) for at in (t, t + 1))
         product *= mu
@@ -38,4 +38,4 @@ def test_nadam_is_dozats() -> None:
         v = beta2 * v + (1 - beta2) * g**2
         direction = next_mu * m / (1 - product * next_mu) + (1 - mu) * g / (1 - product)
         expected -= learning_rate * direction / (np.sqrt(v / (1 - beta2**t)) + 1e-7)
-    assert weight.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert weight.tolist() == pytest.approx(expected.tolist(), rel=1e-9)
