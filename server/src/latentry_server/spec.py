@@ -19,6 +19,7 @@ class GraphRole(StrEnum):
     MAPPING = "mapping"
     SYNTHESIS = "synthesis"
     CRITIC = "critic"
+    CLASSIFIER = "classifier"
 
 
 class Capability(StrEnum):
@@ -32,6 +33,7 @@ class Capability(StrEnum):
     INTERPOLATE = "INTERPOLATE"
     SCORE = "SCORE"
     STYLE_MIX = "STYLE_MIX"
+    CLASSIFY = "CLASSIFY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,11 @@ class StyleSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """One model version. Shapes are of one row, without the batch axis; no label names: not conditional."""
+    """One model version. Shapes are of one row, without the batch axis.
+
+    Label names are those of the labels that its graphs take or its classifier gives. Scores above `score_threshold` are
+    unusual; None where that was not measured.
+    """
 
     name: str
     version: int
@@ -75,4 +81,11 @@ class ModelSpec:
     codings_shape: tuple[int, ...]
     label_names: tuple[str, ...]
     style: StyleSpec | None
+    score_threshold: float | None
     graphs: Mapping[GraphRole, GraphSpec]
+
+    @property
+    def is_conditional(self) -> bool:
+        """Tell whether outputs are made of labels too: a decoder, or a mapping, takes them."""
+        makers = (self.graphs[role] for role in (GraphRole.DECODER, GraphRole.MAPPING) if role in self.graphs)
+        return any(tensor.name == "labels" for graph in makers for tensor in graph.inputs)

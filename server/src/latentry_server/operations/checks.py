@@ -18,23 +18,26 @@ MAX_ABS_PSI = 2.0
 _ENVELOPE_BYTES = 2048
 
 
-def row_count(call: Call, rows: int, field: str, *, row_bytes: int) -> None:
-    """Check a number of rows against the limits; `row_bytes` is the size of one row of the answer."""
+def row_count(call: Call, rows: int, field: str, *, row_bytes: int, shared_bytes: int = 0) -> None:
+    """Check a number of rows against the limits.
+
+    `row_bytes` is the size of one row of the answer, `shared_bytes` that of what it carries once beside its rows.
+    """
     if rows < 1:
         raise InvalidInputError(field, expected="at least 1 row", got=str(rows))
     limit_rows = call.limits.max_request_rows
     if rows > limit_rows:
         raise InvalidInputError(field, expected=f"at most {limit_rows} rows in one request", got=str(rows))
-    fitting_rows = (call.limits.max_message_bytes - _ENVELOPE_BYTES) // row_bytes
+    fitting_rows = max(0, call.limits.max_message_bytes - _ENVELOPE_BYTES - shared_bytes) // row_bytes
     if rows > fitting_rows:
         expected = f"at most {fitting_rows} rows, whose answer fits a message of {call.limits.max_message_bytes} bytes"
         raise InvalidInputError(field, expected=expected, got=str(rows))
 
 
-def images(call: Call, array: NDArray[Any], field: str, *, row_bytes: int) -> None:
+def images(call: Call, array: NDArray[Any], field: str, *, row_bytes: int, shared_bytes: int = 0) -> None:
     """Check inputs [N, *input]: float32 in [0, 1], or uint8."""
     _shape(array, call.spec.input_shape, field)
-    row_count(call, len(array), f"{field}.shape[0]", row_bytes=row_bytes)
+    row_count(call, len(array), f"{field}.shape[0]", row_bytes=row_bytes, shared_bytes=shared_bytes)
     if array.dtype == np.uint8:
         return
     if array.dtype != np.float32:
@@ -66,13 +69,13 @@ def styles(call: Call, array: NDArray[Any], field: str, *, row_bytes: int) -> No
 
 def labels(spec: ModelSpec, values: Sequence[int], rows: int, field: str) -> None:
     """Check labels where a graph takes them: one a row for conditional models, none for others."""
-    num_labels = len(spec.label_names)
-    if not num_labels:
+    if not spec.is_conditional:
         no_labels(values, field, reason="the model is not conditional")
         return
     if len(values) != rows:
         expected = f"{rows} labels, one a row: the model is conditional"
         raise InvalidInputError(field, expected=expected, got=f"{len(values)} labels")
+    num_labels = len(spec.label_names)
     for index, value in enumerate(values):
         if not 0 <= value < num_labels:
             raise InvalidInputError(f"{field}[{index}]", expected=f"0 to {num_labels - 1}", got=str(value))

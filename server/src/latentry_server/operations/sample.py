@@ -58,7 +58,7 @@ async def sample(
     checks.truncation(call.spec, truncation)
     seed = draw_seed() if seed is None else seed
     rows = range(first_row, first_row + count)
-    if call.spec.label_names and not labels:
+    if call.spec.is_conditional and not labels:
         labels = noise.labels(seed, rows, len(call.spec.label_names)).tolist()
     checks.labels(call.spec, labels, count, "labels")
     codings = await prior(call, prior_noise(call, seed, rows))

@@ -17,6 +17,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_ROW_VALUES = 1 << 24
 _MAX_STYLE_LAYERS = 64
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _DTYPES: dict[int, np.dtype[np.generic]] = {
     tensor_pb2.DATA_TYPE_FLOAT32: np.dtype(np.float32),
     tensor_pb2.DATA_TYPE_UINT8: np.dtype(np.uint8),
@@ -35,6 +36,7 @@ _NEEDED_GRAPHS = {
     Capability.INTERPOLATE: _DECODES,
     Capability.SCORE: _RECONSTRUCTS,
     Capability.STYLE_MIX: (frozenset({GraphRole.MAPPING, GraphRole.SYNTHESIS}),),
+    Capability.CLASSIFY: (frozenset({GraphRole.CLASSIFIER}),),
 }
 
 
@@ -66,6 +68,7 @@ def model_spec(manifest: manifest_pb2.Manifest, folder: Path) -> ModelSpec:
     _check_row_shape("codings_shape", manifest.codings_shape)
     value_range = (manifest.value_range.min, manifest.value_range.max)
     _expect("value_range", value_range == (0, 1), "0 to 1", "{} to {}".format(*value_range))
+    _check_label_names(manifest)
     style = _style(manifest)
     graphs = {}
     for graph in manifest.graphs:
@@ -82,6 +85,7 @@ def model_spec(manifest: manifest_pb2.Manifest, folder: Path) -> ModelSpec:
         codings_shape=tuple(manifest.codings_shape),
         label_names=tuple(manifest.label_names),
         style=style,
+        score_threshold=_score_threshold(manifest),
         graphs=graphs,
     )
 
@@ -98,7 +102,7 @@ def _graph(manifest: manifest_pb2.Manifest, graph: manifest_pb2.Graph, folder: P
         input_shape=tuple(manifest.input_shape),
         codings_shape=tuple(manifest.codings_shape),
         style_shape=(manifest.style.num_layers, manifest.style.style_dim) if manifest.HasField("style") else None,
-        conditional=bool(manifest.label_names),
+        num_labels=len(manifest.label_names),
         num_noise_maps=count_noise_maps(inputs),
     )
     check_tensors(f"manifest.json: {role}.inputs", inputs, expected.inputs, expected.optional)
@@ -128,6 +132,23 @@ def _capabilities(manifest: manifest_pb2.Manifest, roles: Collection[GraphRole])
         _expect("graphs", has, f"{expected} for {capability}", ", ".join(sorted(roles)))
         capabilities.add(capability)
     return frozenset(capabilities)
+
+
+def _check_label_names(manifest: manifest_pb2.Manifest) -> None:
+    names = f"{len(manifest.label_names)} names"
+    if any(graph.role == manifest_pb2.GRAPH_ROLE_CLASSIFIER for graph in manifest.graphs):
+        _expect("label_names", manifest.label_names, "a name for each label that the classifier gives", names)
+    elif not any(tensor.name == "labels" for graph in manifest.graphs for tensor in graph.inputs):
+        _expect("label_names", not manifest.label_names, "none, as no graph takes or gives labels", names)
+
+
+def _score_threshold(manifest: manifest_pb2.Manifest) -> float | None:
+    if not manifest.HasField("score"):
+        return None
+    quantile, threshold = manifest.score.quantile, manifest.score.threshold
+    _expect("score.quantile", 0 < quantile < 1, "a number between 0 and 1", quantile)
+    _expect("score.threshold", 0 <= threshold <= _MAX_FLOAT32, "a finite number of at least 0", threshold)
+    return threshold
 
 
 def _style(manifest: manifest_pb2.Manifest) -> StyleSpec | None:

@@ -30,28 +30,35 @@ def signature(
     input_shape: tuple[int, ...],
     codings_shape: tuple[int, ...],
     style_shape: tuple[int, int] | None,
-    conditional: bool,
+    num_labels: int,
     num_noise_maps: int,
 ) -> Signature:
     """Give the tensors that a graph of the role has in a model of these shapes; `style_shape` is [L, W]."""
-    labels: dict[str, RowShape] = {"labels": ()} if conditional else {}
+    # Optional, since they may be what a classifier gives, or what another graph takes.
+    labels: dict[str, RowShape] = {"labels": ()} if num_labels else {}
+    optional = frozenset(labels)
     match role:
         case GraphRole.ENCODER:
             outputs = {"codings": codings_shape, "log_variance": codings_shape}
             return Signature(inputs={"inputs": input_shape}, outputs=outputs, optional=frozenset({"log_variance"}))
         case GraphRole.DECODER:
-            return Signature(inputs={"codings": codings_shape} | labels, outputs={"outputs": input_shape})
+            inputs = {"codings": codings_shape} | labels
+            return Signature(inputs=inputs, outputs={"outputs": input_shape}, optional=optional)
         case GraphRole.DENOISER:
             return Signature(inputs={"inputs": input_shape}, outputs={"outputs": input_shape})
         case GraphRole.PRIOR:
             return Signature(inputs={"noise": (None,)}, outputs={"codings": codings_shape})
         case GraphRole.CRITIC:
             inputs = {"inputs": input_shape} | labels
-            return Signature(inputs=inputs, outputs={"scores": ()}, optional=frozenset({"labels"}))
+            return Signature(inputs=inputs, outputs={"scores": ()}, optional=optional)
+        case GraphRole.CLASSIFIER:
+            classified: dict[str, RowShape] = {"probabilities": (num_labels,), "features": (None,)}
+            return Signature(inputs={"inputs": input_shape}, outputs=classified, optional=frozenset({"features"}))
         case GraphRole.MAPPING | GraphRole.SYNTHESIS if style_shape is None:
             raise BundleInvalidError(f"manifest.json: style: expected with a {role} graph, but it is missing")
         case GraphRole.MAPPING:
-            return Signature(inputs={"codings": codings_shape} | labels, outputs={"styles": style_shape[1:]})
+            inputs = {"codings": codings_shape} | labels
+            return Signature(inputs=inputs, outputs={"styles": style_shape[1:]}, optional=optional)
         case GraphRole.SYNTHESIS:
             noise: dict[str, RowShape] = {f"noise_{layer}": (1, None, None) for layer in range(num_noise_maps)}
             return Signature(inputs={"styles": style_shape} | noise, outputs={"outputs": input_shape})

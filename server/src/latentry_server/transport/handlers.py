@@ -6,6 +6,7 @@ from typing import Any
 from latentry.v1 import inference_service_pb2 as messages
 
 from latentry_server.operations.call import Call
+from latentry_server.operations.classify import classify as run_classify
 from latentry_server.operations.decode import decode as run_decode
 from latentry_server.operations.encode import encode as run_encode
 from latentry_server.operations.interpolate import interpolate as run_interpolate
@@ -99,7 +100,8 @@ async def interpolate(call: Call, request: messages.InterpolateRequest) -> messa
 async def score(call: Call, request: messages.ScoreRequest) -> messages.ScoreResponse:
     """Handle Score."""
     scores = await run_score(call, to_array(request.inputs, "inputs"))
-    return messages.ScoreResponse(run=to_run_info(call), scores=to_tensor(scores))
+    threshold = call.spec.score_threshold
+    return messages.ScoreResponse(run=to_run_info(call), scores=to_tensor(scores), threshold=threshold)
 
 
 async def style_mix(call: Call, request: messages.StyleMixRequest) -> messages.StyleMixResponse:
@@ -120,6 +122,17 @@ async def style_mix(call: Call, request: messages.StyleMixRequest) -> messages.S
     return messages.StyleMixResponse(run=to_run_info(call), outputs=outputs, noise_seed=mixed.noise_seed)
 
 
+async def classify(call: Call, request: messages.ClassifyRequest) -> messages.ClassifyResponse:
+    """Handle Classify."""
+    classified = await run_classify(call, to_array(request.inputs, "inputs"))
+    return messages.ClassifyResponse(
+        run=to_run_info(call),
+        labels=classified.labels.tolist(),
+        probabilities=to_tensor(classified.probabilities),
+        label_names=call.spec.label_names,
+    )
+
+
 # By the names of StreamRequest's and StreamResponse's fields.
 HANDLERS: dict[str, Handler] = {
     "encode": encode,
@@ -130,4 +143,5 @@ HANDLERS: dict[str, Handler] = {
     "interpolate": interpolate,
     "score": score,
     "style_mix": style_mix,
+    "classify": classify,
 }

@@ -72,6 +72,10 @@ class InferenceService(InferenceServiceServicer):
         """Combine the styles of two sources, layer by layer."""
         return await self._run(handlers.style_mix, request, _deadline_s(context))
 
+    async def Classify(self, request: messages.ClassifyRequest, context: Context) -> messages.ClassifyResponse:
+        """Say how probable each label is."""
+        return await self._run(handlers.classify, request, _deadline_s(context))
+
     async def Stream(  # type: ignore[override]  # the stub knows generators only, not methods that write by themselves
         self, request_iterator: AsyncIterator[messages.StreamRequest], context: Context
     ) -> None:
