@@ -1,6 +1,6 @@
 """Small real bundles, written without torch: formulas short enough for numpy to compute what a server should answer.
 
-Images are [1, 4, 4], codings [3]. Every family has the numpy methods that its graphs compute, and `write`.
+Images are [1, 4, 4] (of Flat, [16]), codings [3]. Every family has the numpy methods that its graphs compute, and `write`.
 """
 
 import hashlib
@@ -28,6 +28,8 @@ STYLE_DIM = 5
 IMAGES_IN = ("inputs", INPUT_SHAPE)
 CODINGS_OUT = ("codings", (CODINGS,))
 IMAGES_OUT = ("outputs", INPUT_SHAPE)
+VECTORS_IN = ("inputs", (PIXELS,))
+VECTORS_OUT = ("outputs", (PIXELS,))
 TensorShape = tuple[str, tuple[int, ...]]
 
 
@@ -46,6 +48,7 @@ class Bundle:
 
     variant: ClassVar[str]
     capabilities: ClassVar[tuple[str, ...]]
+    input_shape: ClassVar[tuple[int, ...]] = INPUT_SHAPE
     label_names: ClassVar[tuple[str, ...]] = ()
     # Role -> (inputs, outputs, the nodes in ONNX's text form).
     graphs: ClassVar[dict[str, tuple[tuple[TensorShape, ...], tuple[TensorShape, ...], str]]]
@@ -64,6 +67,10 @@ class Bundle:
         """Describe the style layers."""
         return None
 
+    def score(self) -> manifest_pb2.ScoreCalibration | None:
+        """Say which scores are unusual."""
+        return None
+
     def onnx_files(self) -> dict[str, bytes]:
         """Build each role's ONNX file."""
         return {role: self._onnx(role) for role in self.graphs}
@@ -76,7 +83,7 @@ class Bundle:
             variant=self.variant,
             preset=f"{self.variant}-test",
             capabilities=[manifest_pb2.Capability.Value(f"CAPABILITY_{word}") for word in self.capabilities],
-            input_shape=INPUT_SHAPE,
+            input_shape=self.input_shape,
             value_range=manifest_pb2.ValueRange(min=0, max=1),
             codings_shape=[CODINGS],
             label_names=self.label_names,
@@ -91,6 +98,7 @@ class Bundle:
                 )
                 for role in self.graphs
             ],
+            score=self.score(),
             metrics=[manifest_pb2.Metric(name="mse", value=0.25, split="validation")],
         )
 
@@ -150,12 +158,12 @@ class Autoencoder(Bundle):
         self.weights["image"] = np.array([-1, *INPUT_SHAPE], dtype=np.int64)
 
     def encode(self, inputs: Floats) -> Floats:
-        """Compute the codings [N, 3] of inputs [N, 1, 4, 4]."""
+        """Compute the codings [N, 3] of inputs [N, *input]."""
         return inputs.reshape(-1, PIXELS) @ self._encode + self._encode_bias
 
     def decode(self, codings: Floats) -> Floats:
-        """Compute the outputs [N, 1, 4, 4] of codings [N, 3]."""
-        return sigmoid(codings @ self._decode + self._decode_bias).reshape(-1, *INPUT_SHAPE)
+        """Compute the outputs [N, *input] of codings [N, 3]."""
+        return sigmoid(codings @ self._decode + self._decode_bias).reshape(-1, *self.input_shape)
 
     def reconstruct(self, inputs: Floats) -> Floats:
         """Compute the reconstructions of inputs."""
@@ -164,6 +172,76 @@ class Autoencoder(Bundle):
     def prior(self, noise: Floats) -> Floats:
         """Compute codings [N, 3] from noise [N, 4] ~ N(0, 1)."""
         return noise @ self._prior + self._prior_bias
+
+
+class Flat(Autoencoder):
+    """The autoencoder of vectors [16], with the median of a hundred scores as what scores are compared with."""
+
+    variant = "flat"
+    input_shape = (PIXELS,)
+    encode_nodes = "codings = Gemm(inputs, encode, encode_bias)"
+    decode_nodes = "logits = Gemm(codings, decode, decode_bias) outputs = Sigmoid(logits)"
+    graphs: ClassVar = {
+        "encoder": ((VECTORS_IN,), (CODINGS_OUT,), encode_nodes),
+        "decoder": ((CODINGS_OUT,), (VECTORS_OUT,), decode_nodes),
+        "denoiser": ((VECTORS_IN,), (VECTORS_OUT,), f"{encode_nodes} {decode_nodes}"),
+        "prior": Autoencoder.graphs["prior"],
+    }
+
+    def score(self) -> manifest_pb2.ScoreCalibration:
+        """Say which scores are unusual."""
+        vectors = images(100).reshape(-1, PIXELS)
+        scores = np.square(self.reconstruct(vectors) - vectors).mean(axis=1)
+        return manifest_pb2.ScoreCalibration(quantile=0.5, threshold=float(np.quantile(scores, 0.5)))
+
+
+class Hashing(Autoencoder):
+    """The autoencoder with logistic codings."""
+
+    variant = "hashing"
+    capabilities: ClassVar[tuple[str, ...]] = ("ENCODE", "DECODE")
+    graphs: ClassVar = {
+        "encoder": (
+            (IMAGES_IN,),
+            (CODINGS_OUT,),
+            "flat = Flatten(inputs) coding_logits = Gemm(flat, encode, encode_bias) codings = Sigmoid(coding_logits)",
+        ),
+        "decoder": Autoencoder.graphs["decoder"],
+    }
+
+    def encode(self, inputs: Floats) -> Floats:
+        """Compute the codings [N, 3], in [0, 1], of inputs [N, 1, 4, 4]."""
+        return sigmoid(super().encode(inputs))
+
+
+class Classifier(Autoencoder):
+    """The autoencoder with a classifier on its codings, which are the classifier's features: nothing takes labels."""
+
+    variant = "classifier"
+    capabilities: ClassVar[tuple[str, ...]] = ("ENCODE", "DECODE", "SAMPLE", "CLASSIFY")
+    label_names = LABELS
+    graphs: ClassVar = {
+        "encoder": Autoencoder.graphs["encoder"],
+        "decoder": Autoencoder.graphs["decoder"],
+        "classifier": (
+            (IMAGES_IN,),
+            (("probabilities", (len(LABELS),)), ("features", (CODINGS,))),
+            (
+                "flat = Flatten(inputs) features = Gemm(flat, encode, encode_bias)"
+                " logits = Gemm(features, classify, classify_bias) probabilities = Softmax<axis = 1>(logits)"
+            ),
+        ),
+    }
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self._classify = self.weight("classify", CODINGS, len(LABELS))
+        self._classify_bias = self.weight("classify_bias", len(LABELS))
+
+    def probabilities(self, inputs: Floats) -> Floats:
+        """Compute the labels' probabilities [N, 3] of inputs [N, 1, 4, 4]."""
+        powers = np.exp(self.encode(inputs) @ self._classify + self._classify_bias)
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 class Vae(Autoencoder):

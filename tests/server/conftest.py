@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.bundles import Autoencoder, ConditionalGan, Gan, StyleGan, Vae
+from tests.server.bundles import Autoencoder, Classifier, ConditionalGan, Flat, Gan, StyleGan, Vae
 from tests.server.serving import Served, serve
 
 
@@ -11,7 +11,7 @@ from tests.server.serving import Served, serve
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One bundle of every family, named as its variant; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("repository")
-    for family in (Autoencoder, Vae, Gan, ConditionalGan, StyleGan):
+    for family in (Autoencoder, Flat, Classifier, Vae, Gan, ConditionalGan, StyleGan):
         family().write(folder)
     return folder
 

@@ -15,7 +15,7 @@ from latentry.v1 import inference_service_pb2 as messages
 from latentry.v1 import model_service_pb2
 from latentry.v1.tensor_pb2 import DATA_TYPE_INT64, DataType, Tensor
 
-from tests.server.bundles import CODINGS, INPUT_SHAPE, NUM_STYLES, STYLE_DIM, Autoencoder, images
+from tests.server.bundles import CODINGS, INPUT_SHAPE, NUM_STYLES, PIXELS, STYLE_DIM, Autoencoder, images
 from tests.server.serving import Served, array, details, rich_status, serve, tensor
 
 ONE_CODING = np.zeros((1, CODINGS), np.float32)
@@ -24,6 +24,11 @@ TWO_CODINGS = np.zeros((2, CODINGS), np.float32)
 
 def encode(inputs: np.ndarray | Tensor, model: str = "stacked") -> messages.EncodeRequest:
     return messages.EncodeRequest(model=model, inputs=tensor(inputs) if isinstance(inputs, np.ndarray) else inputs)
+
+
+def classify(inputs: np.ndarray | Tensor) -> messages.ClassifyRequest:
+    given = tensor(inputs) if isinstance(inputs, np.ndarray) else inputs
+    return messages.ClassifyRequest(model="classifier", inputs=given)
 
 
 def image_with(value: float) -> np.ndarray:
@@ -92,7 +97,34 @@ WRONG_FIELDS: list[tuple[Any, str, str, str]] = [
         messages.ReconstructRequest(model="stacked", inputs=tensor(images(1)), output_dtype=DataType.ValueType(9)),
         "output_dtype", "FLOAT32 or UINT8", "9",
     ),
+    # Flat inputs
+    (encode(images(2), model="flat"), "inputs.shape", "[N, 16]", "[2, 1, 4, 4]"),
+    (encode(images(1)[0, 0], model="flat"), "inputs.shape", "[N, 16]", "[4, 4]"),
+    (encode(images(1).reshape(PIXELS), model="flat"), "inputs.shape", "[N, 16]", "[16]"),
+    (
+        encode(image_with(math.nan).reshape(3, PIXELS), model="flat"),
+        "inputs.data", "finite values in [0, 1]", "nan in row 1",
+    ),
+    # Classify
+    (messages.ClassifyRequest(inputs=tensor(images(1))), "model", "a model's name", "nothing"),
+    (messages.ClassifyRequest(model="classifier"), "inputs.shape", "1 to 8 axes", "0 axes"),
+    (
+        messages.ClassifyRequest(model="classifier", version=-1, inputs=tensor(images(1))),
+        "version", "at least 1", "-1",
+    ),
+    (classify(images(2).reshape(2, 16)), "inputs.shape", "[N, 1, 4, 4]", "[2, 16]"),
+    (classify(Tensor(shape=[0, *INPUT_SHAPE])), "inputs.shape[0]", "at least 1", "0"),
+    (classify(images(101)), "inputs.shape[0]", "at most 100 rows", "101"),
+    (classify(images(1).astype(np.int64)), "inputs.dtype", "FLOAT32 or UINT8", "INT64"),
+    (classify(Tensor(shape=[1, *INPUT_SHAPE], data=b"123")), "inputs.data", "64 bytes", "3 bytes"),
+    (classify(image_with(math.nan)), "inputs.data", "finite values in [0, 1]", "nan in row 1"),
+    (classify(image_with(1.5)), "inputs.data", "finite values in [0, 1]", "1.5 in row 1"),
     # Codings, labels, truncation
+    (
+        messages.DecodeRequest(model="classifier", codings=tensor(ONE_CODING), labels=[0]),
+        "labels", "no labels: the model is not conditional", "1 labels",
+    ),
+    (sample(model="classifier", labels=[0, 1]), "labels", "no labels", "2 labels"),
     (messages.DecodeRequest(model="gan", codings=tensor(ONE_CODING[:, :2])), "codings.shape", "[N, 3]", "[1, 2]"),
     (
         messages.DecodeRequest(model="gan", codings=tensor(ONE_CODING.astype(np.uint8))),
@@ -228,6 +260,7 @@ async def test_an_unknown_model_or_version_is_not_found(
     [
         (encode(images(1), model="gan"), "ENCODE"),
         (messages.ScoreRequest(model="gan", inputs=tensor(images(1))), "SCORE"),
+        (messages.ClassifyRequest(model="stacked", inputs=tensor(images(1))), "CLASSIFY"),
         (messages.ReconstructRequest(model="gan", inputs=tensor(images(1))), "RECONSTRUCT"),
         (messages.DenoiseRequest(model="vae", inputs=tensor(images(1))), "DENOISE"),
         (style_mix(model="gan"), "STYLE_MIX"),

@@ -17,7 +17,18 @@ from latentry_server.repository.version import ModelState
 from latentry_server.spec import Capability, GraphRole
 from onnx import TensorProto, helper, parser
 
-from tests.server.bundles import Autoencoder, Bundle, ConditionalGan, Gan, StyleGan, Vae, images
+from tests.server.bundles import (
+    Autoencoder,
+    Bundle,
+    Classifier,
+    ConditionalGan,
+    Flat,
+    Gan,
+    Hashing,
+    StyleGan,
+    Vae,
+    images,
+)
 from tests.server.repositories import open_repository
 
 Break = Callable[[Path], object]
@@ -283,7 +294,7 @@ async def test_a_broken_bundle_is_refused_in_one_line_and_the_others_are_served(
             np.testing.assert_allclose(answer.outputs["outputs"], good.decode(codings), atol=1e-6)
 
 
-@pytest.mark.parametrize("family", [Autoencoder, Vae, Gan, ConditionalGan, StyleGan])
+@pytest.mark.parametrize("family", [Autoencoder, Flat, Hashing, Classifier, Vae, Gan, ConditionalGan, StyleGan])
 def test_a_good_bundle_is_read_as_it_was_written(family: type[Bundle], tmp_path: Path) -> None:
     bundle = family()
     folder = bundle.write(tmp_path, "good", version=12)
@@ -291,7 +302,10 @@ def test_a_good_bundle_is_read_as_it_was_written(family: type[Bundle], tmp_path:
     assert (read.spec.name, read.spec.version, read.spec.variant) == ("good", 12, family.variant)
     assert read.spec.capabilities == {Capability(word) for word in family.capabilities}
     assert read.spec.label_names == family.label_names
-    assert (read.spec.input_shape, read.spec.codings_shape) == ((1, 4, 4), (3,))
+    assert (read.spec.input_shape, read.spec.codings_shape) == (family.input_shape, (3,))
+    assert read.spec.is_conditional == (family is ConditionalGan)
+    score = bundle.score()
+    assert read.spec.score_threshold == (score.threshold if score else None)
     assert {str(role): content for role, content in read.graphs.items()} == bundle.onnx_files()
     assert all(graph.inputs[0].shape[0] == -1 for graph in read.spec.graphs.values())
     if isinstance(bundle, StyleGan):
@@ -312,7 +326,7 @@ def test_a_good_bundle_is_read_as_it_was_written(family: type[Bundle], tmp_path:
             "synthesis.inputs: expected",
         ),
         (lambda manifest: manifest["graphs"].remove(graph(manifest, "mapping")), "expected decoder or mapping and"),
-        (lambda manifest: manifest.update(label_names=["bag"]), r"mapping\.inputs: expected .*labels int64 \[N\]"),
+        (lambda manifest: manifest.update(label_names=["bag"]), "label_names: expected none, .* got 1 names"),
     ],
 )
 def test_a_style_based_bundle_needs_its_style(
@@ -320,6 +334,90 @@ def test_a_style_based_bundle_needs_its_style(
 ) -> None:
     folder = StyleGan().write(tmp_path)
     edit(change)(folder)
+    with pytest.raises(BundleInvalidError, match=message):
+        read_bundle(folder, read_manifest(folder))
+
+
+def feature(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The second output of the classifier."""
+    found: dict[str, Any] = graph(manifest, "classifier")["outputs"][1]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda manifest: manifest.pop("label_names"),
+            "label_names: expected a name for each label that the classifier gives, got 0 names",
+        ),
+        (
+            lambda manifest: manifest["label_names"].pop(),
+            r"classifier\.outputs: expected probabilities float32 \[N, 2\], .*; got probabilities float32 \[N, 3\]",
+        ),
+        (
+            lambda manifest: feature(manifest).update(shape=[-1, 3, 1]),
+            r"classifier\.outputs: expected .* features float32 \[N, \*\] \(optional\)",
+        ),
+        (lambda manifest: feature(manifest).update(name="logits"), r"classifier\.outputs: .* logits float32"),
+        (
+            lambda manifest: manifest["graphs"].remove(graph(manifest, "classifier")),
+            "label_names: expected none, as no graph takes or gives labels, got 3 names",
+        ),
+        (
+            lambda manifest: manifest.update(
+                graphs=[graph(manifest, "encoder"), graph(manifest, "decoder")], label_names=[]
+            ),
+            "graphs: expected classifier for CLASSIFY, got decoder, encoder",
+        ),
+        (
+            lambda manifest: graph(manifest, "classifier")["inputs"].append(
+                {"name": "labels", "dtype": "DATA_TYPE_INT64", "shape": ["-1"]}
+            ),
+            r"classifier\.inputs: expected inputs float32 .*labels int64",
+        ),
+    ],
+)
+def test_a_classifier_needs_its_label_names(
+    change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path
+) -> None:
+    folder = Classifier().write(tmp_path)
+    edit(change)(folder)
+    with pytest.raises(BundleInvalidError, match=message):
+        read_bundle(folder, read_manifest(folder))
+
+
+def only_classifier(manifest: dict[str, Any]) -> None:
+    """Keep nothing but the classifier and its probabilities: no codings, no features."""
+    graphs = [graph(manifest, "classifier")]
+    graphs[0]["outputs"].pop()
+    manifest.update(capabilities=["CAPABILITY_CLASSIFY"], graphs=graphs)
+    manifest.pop("codings_shape")
+
+
+def test_a_bundle_may_be_a_classifier_alone(tmp_path: Path) -> None:
+    folder = Classifier().write(tmp_path)
+    edit(only_classifier)(folder)
+    spec = read_bundle(folder, read_manifest(folder)).spec
+    assert spec.capabilities == {Capability.CLASSIFY}
+    assert spec.codings_shape == ()
+    assert not spec.is_conditional
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        ({"quantile": 1, "threshold": 0.1}, "score.quantile: expected a number between 0 and 1, got 1.0"),
+        ({"threshold": 0.1}, "score.quantile: expected a number between 0 and 1, got 0.0"),
+        ({"quantile": "NaN", "threshold": 0.1}, "score.quantile: expected a number between 0 and 1, got nan"),
+        ({"quantile": 0.99, "threshold": -0.1}, "score.threshold: expected a finite number of at least 0, got -0.1"),
+        ({"quantile": 0.99, "threshold": "NaN"}, "score.threshold: expected a finite number of at least 0, got nan"),
+        ({"quantile": 0.99, "threshold": 1e39}, "score.threshold: expected a finite number of at least 0, got 1e"),
+    ],
+)
+def test_a_wrong_calibration_is_refused(score: dict[str, Any], message: str, tmp_path: Path) -> None:
+    folder = Flat().write(tmp_path)
+    edit(lambda manifest: manifest.update(score=score))(folder)
     with pytest.raises(BundleInvalidError, match=message):
         read_bundle(folder, read_manifest(folder))
 

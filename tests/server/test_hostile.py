@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from latentry.v1 import inference_service_pb2, model_service_pb2, tensor_pb2
 
-from tests.server.bundles import CODINGS, INPUT_SHAPE, NUM_STYLES, STYLE_DIM, Autoencoder, images
+from tests.server.bundles import CODINGS, INPUT_SHAPE, NUM_STYLES, PIXELS, STYLE_DIM, Autoencoder, images
 from tests.server.serving import Served, array, details, rich_status, serve, tensor
 
 CALLERS_FAULTS = {
@@ -34,9 +34,12 @@ METHODS = [
     for method in service.methods
     if method.name != "Stream"
 ]
-MODELS = ["stacked", "vae", "gan", "cgan", "stylegan", "stylegan", "stylegan", "", "../stacked", "é" * 40]
+MODELS = [
+    *("stacked", "vae", "gan", "cgan", "stylegan", "stylegan", "stylegan", "classifier", "classifier", "flat"),
+    *("", "../stacked", "é" * 40),
+]
 SHAPES: dict[str, list[tuple[int, ...]]] = {
-    "inputs": [INPUT_SHAPE],
+    "inputs": [INPUT_SHAPE, INPUT_SHAPE, (PIXELS,)],
     "codings": [(CODINGS,)],
     "styles": [(STYLE_DIM,), (NUM_STYLES, STYLE_DIM)],
 }

@@ -12,7 +12,19 @@ from latentry.v1.tensor_pb2 import DATA_TYPE_FLOAT32, DATA_TYPE_UINT8
 from latentry_server.operations import noise
 from numpy.typing import NDArray
 
-from tests.server.bundles import CODINGS, INPUT_SHAPE, LABELS, NOISE, NUM_STYLES, STYLE_DIM, StyleGan, images
+from tests.server.bundles import (
+    CODINGS,
+    INPUT_SHAPE,
+    LABELS,
+    NOISE,
+    NUM_STYLES,
+    PIXELS,
+    STYLE_DIM,
+    Classifier,
+    Flat,
+    StyleGan,
+    images,
+)
 from tests.server.serving import Served, array, serve, tensor
 
 ATOL = 1e-5
@@ -88,6 +100,63 @@ async def test_score_is_the_mean_squared_error_of_each_row(served: Served) -> No
     (outputs,) = served.run_onnx("vae", "denoiser", inputs=images(5))
     expected = ((outputs - images(5)) ** 2).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(array(response.scores), expected, atol=ATOL)
+    assert not response.HasField("threshold")
+
+
+async def test_scores_come_with_the_threshold_that_the_bundle_has(served: Served) -> None:
+    request = messages.ScoreRequest(model="flat", inputs=tensor(images(100).reshape(-1, PIXELS)))
+    response = await served.inference.Score(request)
+    assert response.threshold == np.float32(Flat().score().threshold)
+    assert np.count_nonzero(array(response.scores) > response.threshold) == 50  # above the median
+
+
+async def test_classify(served: Served) -> None:
+    response = await served.inference.Classify(messages.ClassifyRequest(model="classifier", inputs=tensor(images(50))))
+    expected, _ = served.run_onnx("classifier", "classifier", inputs=images(50))
+    np.testing.assert_allclose(array(response.probabilities), expected, atol=ATOL)
+    np.testing.assert_allclose(expected, Classifier().probabilities(images(50)), atol=ATOL)
+    assert response.labels == expected.argmax(axis=1).tolist()
+    assert len(set(response.labels)) > 1  # else any constant would pass
+    assert response.label_names == list(LABELS)
+
+
+async def test_a_classifiers_label_names_make_no_model_conditional(served: Served) -> None:
+    sampled = await served.inference.Sample(messages.SampleRequest(model="classifier", count=3, seed=1))
+    assert not sampled.labels
+    request = messages.DecodeRequest(model="classifier", codings=tensor(codings(3)))
+    response = await served.inference.Decode(request)
+    (expected,) = served.run_onnx("classifier", "decoder", codings=codings(3))
+    np.testing.assert_allclose(array(response.outputs), expected, atol=ATOL)
+
+
+async def test_flat_inputs_go_through_every_operation(served: Served) -> None:
+    vectors, flat = images(5).reshape(5, PIXELS), Flat()
+    encoded = await served.inference.Encode(messages.EncodeRequest(model="flat", inputs=tensor(vectors)))
+    np.testing.assert_allclose(array(encoded.codings), flat.encode(vectors), atol=ATOL)
+    decoded = await served.inference.Decode(messages.DecodeRequest(model="flat", codings=encoded.codings))
+    np.testing.assert_allclose(array(decoded.outputs), flat.reconstruct(vectors), atol=ATOL)
+    levels = np.rint(vectors * 255).astype(np.uint8)
+    for request_type in (messages.ReconstructRequest, messages.DenoiseRequest):
+        request: Any = request_type(model="flat", inputs=tensor(levels), output_dtype=DATA_TYPE_UINT8)
+        answer = await getattr(served.inference, request_type.__name__.removesuffix("Request"))(request)
+        expected = flat.reconstruct(levels.astype(np.float32) / 255)
+        assert np.abs(array(answer.outputs) - expected.astype(np.float64) * 255).max() <= 0.5 + 255 * ATOL
+    scored = await served.inference.Score(messages.ScoreRequest(model="flat", inputs=tensor(vectors)))
+    errors = np.square(flat.reconstruct(vectors) - vectors).mean(axis=1)
+    np.testing.assert_allclose(array(scored.scores), errors, atol=ATOL)
+    sampled = await served.inference.Sample(messages.SampleRequest(model="flat", count=4, seed=3, include_codings=True))
+    np.testing.assert_allclose(array(sampled.outputs), flat.decode(array(sampled.codings)), atol=ATOL)
+    way = await served.inference.Interpolate(
+        messages.InterpolateRequest(
+            model="flat",
+            start=messages.Source(inputs=tensor(vectors[:2])),
+            end=messages.Source(inputs=tensor(vectors[2:4])),
+            steps=3,
+        )
+    )
+    middle = flat.decode((flat.encode(vectors[:2]) + flat.encode(vectors[2:4])) / 2)
+    assert tuple(way.outputs.shape) == (2, 3, PIXELS)
+    np.testing.assert_allclose(array(way.outputs)[:, 1], middle, atol=ATOL)
 
 
 async def test_large_requests_are_split_and_joined(repository: Path) -> None:
@@ -356,7 +425,7 @@ async def test_models_are_listed_page_by_page(served: Served) -> None:
         token = page.next_page_token
         if not token:
             break
-    assert names == ["cgan", "gan", "stacked", "stylegan", "vae"]
+    assert names == ["cgan", "classifier", "flat", "gan", "stacked", "stylegan", "vae"]
     everything = await served.models.ListModels(model_service_pb2.ListModelsRequest())
     assert [model.name for model in everything.models] == names
     assert not everything.next_page_token

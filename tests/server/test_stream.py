@@ -48,6 +48,7 @@ async def test_every_operation_can_be_streamed(served: Served) -> None:
         "interpolate": messages.InterpolateRequest(model="gan", start=seed, end=seed, steps=2),
         "score": messages.ScoreRequest(model="stacked", inputs=inputs),
         "style_mix": messages.StyleMixRequest(model="stylegan", rows=seed, columns=seed, layers=[0]),
+        "classify": messages.ClassifyRequest(model="classifier", inputs=inputs),
     }
     assert set(requests) == {field.name for field in messages.StreamRequest.DESCRIPTOR.oneofs[0].fields}
     found = await answers(
