@@ -1,6 +1,7 @@
 """Small real bundles, written without torch: formulas short enough for numpy to compute what a server should answer.
 
-Images are [1, 4, 4] (of Flat, [16]), codings [3]. Every family has the numpy methods that its graphs compute, and `write`.
+Images are [1, 4, 4] (of Flat, [16]), codings [3]. Every family has the numpy methods that its graphs compute, and
+`write`.
 """
 
 import hashlib
@@ -219,7 +220,7 @@ class Classifier(Autoencoder):
 
     variant = "classifier"
     capabilities: ClassVar[tuple[str, ...]] = ("ENCODE", "DECODE", "SAMPLE", "CLASSIFY")
-    label_names = LABELS
+    label_names: ClassVar[tuple[str, ...]] = LABELS
     graphs: ClassVar = {
         "encoder": Autoencoder.graphs["encoder"],
         "decoder": Autoencoder.graphs["decoder"],

@@ -263,6 +263,7 @@ async def test_prometheus_sees_the_calls(repository: Path) -> None:
             iter([messages.StreamRequest(request_id=str(number), encode=encode()) for number in range(5)])
         )
         assert len([response async for response in call]) == 5
+        await served.inference.Classify(messages.ClassifyRequest(model="classifier", inputs=encode().inputs))
         text = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/metrics")
     unary = 'grpc_method="Encode",grpc_service="latentry.v1.InferenceService",grpc_type="unary"'
     stream = 'grpc_method="Stream",grpc_service="latentry.v1.InferenceService",grpc_type="bidi_stream"'
@@ -277,6 +278,8 @@ async def test_prometheus_sees_the_calls(repository: Path) -> None:
         f"grpc_server_msg_received_total{{{stream}}} 5.0",
         f"grpc_server_msg_sent_total{{{stream}}} 5.0",
         'latentry_queue_seconds_count{graph="encoder",model="stacked",version="1"} 6.0',
+        f'grpc_server_handled_total{{grpc_code="OK",{unary.replace("Encode", "Classify")}}} 1.0',
+        'latentry_batch_rows_count{graph="classifier",model="classifier",version="1"} 1.0',
     ):
         assert line in text.splitlines(), line
 

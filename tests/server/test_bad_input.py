@@ -15,7 +15,7 @@ from latentry.v1 import inference_service_pb2 as messages
 from latentry.v1 import model_service_pb2
 from latentry.v1.tensor_pb2 import DATA_TYPE_INT64, DataType, Tensor
 
-from tests.server.bundles import CODINGS, INPUT_SHAPE, NUM_STYLES, PIXELS, STYLE_DIM, Autoencoder, images
+from tests.server.bundles import CODINGS, INPUT_SHAPE, NUM_STYLES, PIXELS, STYLE_DIM, Autoencoder, Classifier, images
 from tests.server.serving import Served, array, details, rich_status, serve, tensor
 
 ONE_CODING = np.zeros((1, CODINGS), np.float32)
@@ -295,6 +295,32 @@ async def test_a_message_over_the_limit_is_refused_either_way(repository: Path) 
         error = await failure(call(served, decode_zeros(2**20 // 64)))
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
         await call(served, encode(images(16_000)))
+
+
+async def test_long_label_names_count_as_part_of_the_answer(tmp_path: Path) -> None:
+    class Verbose(Classifier):
+        label_names = tuple(letter * 200_000 for letter in "abc")
+
+    Verbose().write(tmp_path)
+    inputs = np.zeros((30_000, *INPUT_SHAPE), np.uint8)
+    async with serve(tmp_path, max_message_mib=1, max_request_rows=40_000, max_queue_rows=40_000) as served:
+        error = await failure(call(served, classify(inputs)))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        (violation,) = details(rich_status(error))["BadRequest"].field_violations
+        (fitting_rows,) = re.findall(r"at most (\d+) rows", violation.description)
+        assert int(fitting_rows) > 20_000
+        response = await call(served, classify(inputs[: int(fitting_rows)]))
+        assert len(response.labels) == int(fitting_rows)
+
+
+async def test_a_classifier_that_answers_with_no_numbers_is_no_answer(tmp_path: Path) -> None:
+    broken = Classifier()
+    broken.weights["classify_bias"] = np.full(3, math.nan, np.float32)
+    broken.write(tmp_path)
+    async with serve(tmp_path) as served:
+        error = await failure(call(served, classify(images(1))))
+        assert error.code() is grpc.StatusCode.INTERNAL
+        assert details(rich_status(error))["ErrorInfo"].reason == "RUNTIME_FAILED"
 
 
 async def test_a_full_queue_says_when_to_try_again(repository: Path) -> None:

@@ -139,7 +139,7 @@ async def test_flat_inputs_go_through_every_operation(served: Served) -> None:
     for request_type in (messages.ReconstructRequest, messages.DenoiseRequest):
         request: Any = request_type(model="flat", inputs=tensor(levels), output_dtype=DATA_TYPE_UINT8)
         answer = await getattr(served.inference, request_type.__name__.removesuffix("Request"))(request)
-        expected = flat.reconstruct(levels.astype(np.float32) / 255)
+        expected = flat.reconstruct(levels.astype(np.float32) / np.float32(255))
         assert np.abs(array(answer.outputs) - expected.astype(np.float64) * 255).max() <= 0.5 + 255 * ATOL
     scored = await served.inference.Score(messages.ScoreRequest(model="flat", inputs=tensor(vectors)))
     errors = np.square(flat.reconstruct(vectors) - vectors).mean(axis=1)
@@ -154,7 +154,7 @@ async def test_flat_inputs_go_through_every_operation(served: Served) -> None:
             steps=3,
         )
     )
-    middle = flat.decode((flat.encode(vectors[:2]) + flat.encode(vectors[2:4])) / 2)
+    middle = flat.decode((flat.encode(vectors[:2]) + flat.encode(vectors[2:4])) / np.float32(2))
     assert tuple(way.outputs.shape) == (2, 3, PIXELS)
     np.testing.assert_allclose(array(way.outputs)[:, 1], middle, atol=ATOL)
 

@@ -46,6 +46,7 @@ METHODS: Mapping[str, Method] = {
     "Interpolate": Method(_INFERENCE, 60,        retry=True),
     "Score":       Method(_INFERENCE, 60,        retry=True),
     "StyleMix":    Method(_INFERENCE, 60,        retry=True),
+    "Classify":    Method(_INFERENCE, 60,        retry=True),
     "Stream":      Method(_INFERENCE, None,      retry=False),
     "ListModels":  Method(_MODELS,    10,        retry=True),
     "GetModel":    Method(_MODELS,    10,        retry=True),

@@ -39,6 +39,7 @@ class Client(BaseClient):
     """
 
     encode = _operation(requests.encode)
+    hash = _operation(requests.hash)
     decode = _operation(requests.decode)
     denoise = _operation(requests.denoise)
     reconstruct = _operation(requests.reconstruct)
@@ -46,6 +47,7 @@ class Client(BaseClient):
     interpolate = _operation(requests.interpolate)
     score = _operation(requests.score)
     style_mix = _operation(requests.style_mix)
+    classify = _operation(requests.classify)
     get_model = _operation(requests.get_model)
     load_model = _operation(requests.load_model)
     unload_model = _operation(requests.unload_model)

@@ -20,7 +20,18 @@ from latentry.v1 import inference_service_pb2 as pb
 from latentry.v1 import model_service_pb2 as model_pb
 
 from latentry_client import checks, responses, sources, tensors
-from latentry_client.results import Encoding, Health, Model, ModelPage, Outputs, Samples, Scores, StyleMixes
+from latentry_client.results import (
+    Classification,
+    Encoding,
+    Hashes,
+    Health,
+    Model,
+    ModelPage,
+    Outputs,
+    Samples,
+    Scores,
+    StyleMixes,
+)
 from latentry_client.tensors import Inputs, OutputDtype
 
 R_co = TypeVar("R_co", covariant=True)
@@ -65,6 +76,16 @@ def encode(model: str, inputs: Inputs, *, version: int = 0, timeout_s: float | N
     return _on_inputs("Encode", pb.EncodeRequest, responses.encoding, model, inputs, version, timeout_s)
 
 
+def hash(  # noqa: A001 - the operation's name
+    model: str, inputs: Inputs, *, version: int = 0, timeout_s: float | None = None
+) -> Request[Hashes]:
+    """Map inputs to the binary codes of a model trained for semantic hashing: like inputs have like codes.
+
+    On the wire it is Encode. A model whose codings are not between 0 and 1 raises ValueError.
+    """
+    return _on_inputs("Encode", pb.EncodeRequest, responses.hashes, model, inputs, version, timeout_s)
+
+
 def denoise(
     model: str,
     inputs: Inputs,
@@ -94,6 +115,13 @@ def reconstruct(
 def score(model: str, inputs: Inputs, *, version: int = 0, timeout_s: float | None = None) -> Request[Scores]:
     """Score inputs by how badly the model reconstructs them."""
     return _on_inputs("Score", pb.ScoreRequest, responses.scores, model, inputs, version, timeout_s)
+
+
+def classify(
+    model: str, inputs: Inputs, *, version: int = 0, timeout_s: float | None = None
+) -> Request[Classification]:
+    """Say how probable each label is."""
+    return _on_inputs("Classify", pb.ClassifyRequest, responses.classification, model, inputs, version, timeout_s)
 
 
 def decode(

@@ -8,8 +8,12 @@ from grpc_health.v1 import health_pb2
 from latentry.v1 import inference_service_pb2 as pb
 from latentry.v1 import manifest_pb2, model_service_pb2
 
+from latentry_client import hashing
+from latentry_client.exceptions import BadResponseError
 from latentry_client.results import (
+    Classification,
     Encoding,
+    Hashes,
     Health,
     Metric,
     Model,
@@ -52,7 +56,42 @@ def samples(response: pb.SampleResponse) -> Samples:
 
 def scores(response: pb.ScoreResponse) -> Scores:
     """Make Score's result."""
-    return Scores(scores=to_array(response.scores), run=run_info(response.run))
+    threshold = response.threshold if response.HasField("threshold") else None
+    return Scores(scores=to_array(response.scores), threshold=threshold, run=run_info(response.run))
+
+
+def classification(response: pb.ClassifyResponse) -> Classification:
+    """Make Classify's result.
+
+    Raises:
+        BadResponseError: labels, names and probabilities do not belong together.
+    """
+    labels, probabilities = np.array(response.labels, np.int64), to_array(response.probabilities)
+    num_labels = len(response.label_names)
+    if probabilities.shape != (len(labels), num_labels) or not ((labels >= 0) & (labels < num_labels)).all():
+        raise BadResponseError(
+            f"{len(labels)} labels of {num_labels} names with probabilities of shape {list(probabilities.shape)}"
+        )
+    return Classification(
+        labels=labels,
+        probabilities=probabilities,
+        label_names=tuple(response.label_names),
+        run=run_info(response.run),
+    )
+
+
+def hashes(response: pb.EncodeResponse) -> Hashes:
+    """Make the binary codes of Encode's codings.
+
+    Raises:
+        ValueError: the model is none whose codings stand for bits.
+    """
+    codings = to_array(response.codings)
+    try:
+        codes = hashing.to_codes(codings)
+    except ValueError as error:
+        raise ValueError(f"model: expected one trained for hashing, got {response.run.model!r}: {error}") from error
+    return Hashes(codes=codes, num_bits=codings.shape[1], run=run_info(response.run))
 
 
 def style_mixes(response: pb.StyleMixResponse) -> StyleMixes:

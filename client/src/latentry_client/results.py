@@ -66,7 +66,14 @@ class Scores:
 
     scores: Floats
     """[N], at least 0: the mean squared error over a row's values in [0, 1]."""
+    threshold: float | None
+    """The bundle's: scores above it are unusual; None where it has none."""
     run: RunInfo
+
+    @property
+    def is_anomaly(self) -> npt.NDArray[np.bool_] | None:
+        """[N]: whether each score is above the threshold; None without one."""
+        return None if self.threshold is None else self.scores > self.threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,6 +84,35 @@ class StyleMixes:
     """Layout grid: [R, C, *input]; pairs: [R, *input]. float32 in [0, 1] or uint8."""
     noise_seed: int
     """The seed of the noise maps that was used."""
+    run: RunInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Classification:
+    """How probable each label is."""
+
+    labels: npt.NDArray[np.int64]
+    """[N]: each row's most probable label."""
+    probabilities: Floats
+    """[N, K], 0 to 1: the probability of each label; the sum of a row is 1."""
+    label_names: tuple[str, ...]
+    """The names of the K labels, by label number."""
+    run: RunInfo
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each row's most probable label."""
+        return [self.label_names[label] for label in self.labels]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Hashes:
+    """The binary codes of inputs, for `hashing`."""
+
+    codes: npt.NDArray[np.uint8]
+    """[N, ceil(K / 8)]: K bits a row, packed into bytes."""
+    num_bits: int
+    """K: the length of a code."""
     run: RunInfo
 
 
@@ -111,7 +147,7 @@ class Model:
     codings_shape: tuple[int, ...]
     """Shape of one row of codings."""
     label_names: tuple[str, ...]
-    """By label number; empty: the model is not conditional."""
+    """By label number: the labels that a conditional model takes or a classifier gives; empty: there are none."""
     num_style_layers: int
     """0: not a style-based generator."""
     metrics: tuple[Metric, ...]

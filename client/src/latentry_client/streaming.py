@@ -22,6 +22,7 @@ _FIELDS = {
     "Interpolate": "interpolate",
     "Score": "score",
     "StyleMix": "style_mix",
+    "Classify": "classify",
 }
 
 
