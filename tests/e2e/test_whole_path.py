@@ -11,7 +11,7 @@ import torch
 from google.protobuf import json_format
 from latentry_client import Client, requests
 from latentry_trainer.training.trained import load_trained
-from latentry_trainer.variants import Autoencoder, Variant
+from latentry_trainer.variants import Autoencoder, Generative, Variant
 from numpy.typing import NDArray
 
 from tests.e2e.conftest import MODELS, SLICE
@@ -70,7 +70,9 @@ def test_samples_equal_onnx_and_torch(client: Client, trained: Path, model: str)
     assert samples.codings is not None
     (onnx_outputs,) = run_onnx(trained, model, "decoder", codings=samples.codings)
     np.testing.assert_allclose(samples.outputs, onnx_outputs, atol=TOLERANCE)
-    torch_outputs = variant_of(trained, model).decode(torch.from_numpy(samples.codings))
+    variant = variant_of(trained, model)
+    assert isinstance(variant, Generative)
+    torch_outputs = variant.decode(torch.from_numpy(samples.codings))
     np.testing.assert_allclose(samples.outputs, torch_outputs, atol=TOLERANCE)
 
 

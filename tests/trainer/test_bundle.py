@@ -15,7 +15,7 @@ from latentry.v1 import manifest_pb2, tensor_pb2
 from latentry_trainer.export.bundle import publish
 from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.manifest import describe_provenance, to_json
-from latentry_trainer.variants.autoencoder import Autoencoder
+from latentry_trainer.variants import Autoencoder, Generative
 from latentry_trainer.variants.base import ExportGraph, GraphTensor, Variant
 from latentry_trainer.variants.denoising import DenoiseGaussian
 from latentry_trainer.variants.gan import GAN
@@ -136,6 +136,7 @@ def test_the_files_are_those_of_the_manifest_and_compute_what_the_variant_does(
     for graph in manifest.graphs:
         assert hashlib.sha256((folder / graph.file).read_bytes()).hexdigest() == graph.sha256
 
+    assert isinstance(variant, Generative)
     codings = torch.randn(5, *variant.codings_shape)
     (outputs,) = run(folder / "decoder.onnx", codings=codings)
     with torch.no_grad():

@@ -60,7 +60,7 @@ def test_dry_run_prints_the_resolved_configuration_and_makes_nothing(latentry_tr
     result = latentry_train("run", "vae", *options, "--dry-run")
     configuration = json.loads(result.out)
     assert configuration["training"]["batch_size"] == 64
-    assert configuration["model"] == {"hidden_sizes": [20, 10], "codings_size": 10}
+    assert configuration["model"] == {"output": "sigmoid", "hidden_sizes": [20, 10], "codings_size": 10}
     assert configuration["data"]["strict"] is True
     assert list(tmp_path.iterdir()) == []
 
@@ -163,7 +163,7 @@ def test_a_diverging_run_says_so_and_publishes_nothing(
 ) -> None:
     write_slice(tmp_path / "mine.npz", slice_path, 120)
     options = ["--data.name", "npz", "--data.path", "mine.npz", "--training.optimizer.learning_rate", "1e9"]
-    result = latentry_train("run", preset, *options)
+    result = latentry_train("run", preset, *options, "--training.batch_size", "32", "--training.num_epochs", "1")
     assert result.status == 1
     assert " after 96 images (epoch 1); " in result.err
     assert "try a smaller --training.optimizer.learning_rate" in result.err
@@ -188,6 +188,7 @@ def test_corrupt_images_are_skipped_or_refused(
         Image.new("L", (28, 28), i * 20).save(folder / f"{i}.png")
     (folder / "broken.png").write_bytes(b"not a picture")
     options = ["--data.name", "folder", "--data.path", "images", "--data.greyscale", "--training.num_epochs", "1"]
+    options += ["--training.batch_size", "10"]
     strict = latentry_train("run", "stacked", *options, "--data.strict")
     assert strict.status == 2
     assert "1 of 13 images of images are unreadable: broken.png" in strict.err

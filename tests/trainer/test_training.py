@@ -2,6 +2,7 @@ import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from latentry_trainer.training.device import resolve_device
 from latentry_trainer.training.ema import update_average
 from latentry_trainer.training.log import METRICS_FILE, Metrics, RunLog, read_metrics
 from latentry_trainer.training.loop import DivergedError, train
-from latentry_trainer.variants import Phase, Stage, Variant
+from latentry_trainer.variants import Batch, Phase, Stage, Variant
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,7 @@ def run(
             save=lambda state: saved.append(deepcopy(state)),
             log=log,
             after_epoch=lambda _variant, _images_seen: None,
+            after_training=lambda _variant: None,
             should_stop=should_stop,
         )
     assert is_done is (stop_after is None)
@@ -86,15 +88,8 @@ class Recorder(Variant):
         self.weights = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in intervals})
         self.seen: list[tuple[str, Tensor]] = []
 
-    @property
-    def codings_shape(self) -> tuple[int, ...]:
-        return (1,)
-
-    def decode(self, codings: Tensor) -> Tensor:
-        return codings
-
-    def objective(self, name: str, inputs: Tensor, _generator: Generator) -> Tensor:
-        self.seen.append((name, inputs))
+    def objective(self, name: str, batch: Batch) -> Tensor:
+        self.seen.append((name, batch.inputs))
         return torch.stack([*self.weights.values()]).sum()  # its gradient is 1 for every phase's weight
 
     def stages(self, training: TrainingConfig) -> tuple[Stage, ...]:
@@ -102,14 +97,15 @@ class Recorder(Variant):
             Phase(
                 name=name,
                 module=_Holder(self.weights[name]),
-                objective=lambda inputs, generator, name=name: self.objective(name, inputs, generator),  # type: ignore[misc]
+                objective=partial(self.objective, name),
+                optimizer=training.optimizer,
                 interval=interval,
             )
             for name, interval in self.intervals.items()
         )
         return tuple(Stage(name=f"s{i}", num_epochs=training.num_epochs, phases=phases) for i in range(self.num_stages))
 
-    def validation_metrics(self, inputs: Tensor, generator: Generator) -> Mapping[str, Tensor]:  # noqa: ARG002
+    def validation_metrics(self, batch: Batch) -> Mapping[str, Tensor]:  # noqa: ARG002
         return {}
 
     def graph_modules(self) -> tuple[()]:
@@ -179,6 +175,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_no_checkpoint_is_made_of_it
             save=saved.append,
             log=log,
             after_epoch=lambda _variant, _images_seen: None,
+            after_training=lambda _variant: None,
             should_stop=lambda: False,
         )
     assert all(weight.isfinite().all() for state in saved for weight in state["weights"].values())
@@ -265,6 +262,7 @@ def test_without_a_terminal_each_epoch_is_a_plain_line(dataset: Dataset, tmp_pat
             save=lambda _: None,
             log=log,
             after_epoch=lambda _variant, _images_seen: None,
+            after_training=lambda _variant: None,
             should_stop=lambda: False,
         )
     lines = output.getvalue().splitlines()

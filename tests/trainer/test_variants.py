@@ -1,7 +1,7 @@
 import pytest
 import torch
 from latentry_trainer.config import RunConfig, TrainingConfig
-from latentry_trainer.variants import VARIANTS, Autoencoder, Variant, build_variant
+from latentry_trainer.variants import VARIANTS, Autoencoder, Batch, Generative, Variant, build_variant
 from latentry_trainer.variants.denoising import DenoiseGaussian
 from latentry_trainer.variants.gan import GAN, squared_gradient
 from latentry_trainer.variants.stacked import Stacked
@@ -15,6 +15,10 @@ SHAPES = [(1, 28, 28), (3, 8, 6)]
 
 def build(name: str, shape: tuple[int, ...]) -> Variant:
     return build_variant(RunConfig(preset=name, variant=name, model=VARIANTS[name].Config()), shape)
+
+
+def batch(inputs: Tensor, *, seed: int = 0) -> Batch:
+    return Batch(inputs=inputs, generator=Generator().manual_seed(seed))
 
 
 def images(*shape: int) -> Tensor:
@@ -62,6 +66,8 @@ def test_a_variant_has_the_graphs_that_its_capabilities_need(name: str) -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_images_come_out_in_their_shape_and_range(name: str, shape: tuple[int, ...]) -> None:
     variant = build(name, shape)
+    if not isinstance(variant, Generative):
+        return
     samples = variant.sample(4, Generator().manual_seed(0))
     assert samples.shape == (4, *shape)
     assert samples.min().item() >= 0
@@ -75,34 +81,34 @@ def test_stacked_loss_is_the_cross_entropy_of_the_reconstruction() -> None:
     inputs = images(1, 4, 4)
     outputs = variant.reconstruct(inputs)
     expected = -(inputs * outputs.log() + (1 - inputs) * (1 - outputs).log()).mean()
-    assert variant.loss(inputs, Generator()).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert variant.loss(batch(inputs)).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_rounded_accuracy_counts_the_values_on_the_right_side_of_a_half() -> None:
     variant = Stacked(Stacked.Config(), (1, 4, 4))
     inputs = images(1, 4, 4)
     expected = (variant.reconstruct(inputs).round() == inputs.round()).float().mean()
-    assert variant.validation_metrics(inputs, Generator())["rounded_accuracy"].item() == pytest.approx(expected.item())
+    assert variant.validation_metrics(batch(inputs))["rounded_accuracy"].item() == pytest.approx(expected.item())
 
 
 def test_denoising_compares_what_becomes_of_the_noisy_image_with_the_clean_one() -> None:
     variant = DenoiseGaussian(DenoiseGaussian.Config(noise_std=0.5), (1, 4, 4))
     inputs = images(1, 4, 4)
-    outputs = variant.reconstruct(variant.corrupt(inputs, Generator().manual_seed(3)))
+    outputs = variant.reconstruct(variant.corrupt(batch(inputs, seed=3)))
     expected = -(inputs * outputs.log() + (1 - inputs) * (1 - outputs).log()).mean()
-    assert variant.loss(inputs, Generator().manual_seed(3)).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert variant.loss(batch(inputs, seed=3)).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_denoising_is_validated_without_noise() -> None:
     variant = DenoiseGaussian(DenoiseGaussian.Config(noise_std=0.5), (1, 4, 4))
     inputs = images(1, 4, 4)
-    first, second = (variant.validation_metrics(inputs, Generator().manual_seed(seed))["bce"] for seed in (1, 2))
+    first, second = (variant.validation_metrics(batch(inputs, seed=seed))["bce"] for seed in (1, 2))
     assert torch.equal(first, second)
 
 
 def test_noise_has_its_standard_deviation() -> None:
     variant = DenoiseGaussian(DenoiseGaussian.Config(noise_std=0.2), (1, 100, 100))
-    noise = variant.corrupt(torch.zeros(10, 1, 100, 100), Generator().manual_seed(0))
+    noise = variant.corrupt(batch(torch.zeros(10, 1, 100, 100)))
     assert noise.std().item() == pytest.approx(0.2, rel=0.02)
     assert noise.mean().item() == pytest.approx(0, abs=0.002)
 
@@ -115,7 +121,8 @@ def test_kl_divergence_is_that_of_two_gaussians() -> None:
 
 def test_codings_are_drawn_with_their_mean_and_variance() -> None:
     mean, log_variance = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, -2.0]])
-    codings = sample_codings(mean.expand(20_000, 2), log_variance.expand(20_000, 2), Generator().manual_seed(0))
+    epsilon = torch.randn(20_000, 2, generator=Generator().manual_seed(0))
+    codings = sample_codings(mean, log_variance, epsilon)
     torch.testing.assert_close(codings.mean(0), mean[0], atol=0.03, rtol=0)
     torch.testing.assert_close(codings.var(0), log_variance[0].exp(), atol=0.03, rtol=0)
 
@@ -123,16 +130,16 @@ def test_codings_are_drawn_with_their_mean_and_variance() -> None:
 def test_vae_loss_is_cross_entropy_and_kl_a_value() -> None:
     variant = VAE(VAE.Config(), (1, 4, 4))
     inputs = images(1, 4, 4)
-    figures = variant.validation_metrics(inputs, Generator().manual_seed(0))
+    figures = variant.validation_metrics(batch(inputs))
     mean, log_variance = variant.encoder(inputs)
     assert figures["kl"].item() == pytest.approx(kl_divergence(mean, log_variance).mean().item() / 16, rel=1e-5)
     assert figures["loss"].item() == pytest.approx(figures["bce"].item() + figures["kl"].item(), rel=1e-6)
-    assert torch.equal(variant.loss(inputs, Generator().manual_seed(0)), figures["loss"])
+    assert torch.equal(variant.loss(batch(inputs)), figures["loss"])
 
 
 def test_gan_phases_reach_their_own_weights_only() -> None:
     variant = GAN(GAN.Config(), (1, 4, 4))
-    variant.critic_loss(images(1, 4, 4), Generator()).backward()  # type: ignore[no-untyped-call]
+    variant.critic_loss(batch(images(1, 4, 4))).backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad is None for weight in variant.generator.parameters())
     assert all(weight.grad is not None for weight in variant.critic.parameters())
 
@@ -142,8 +149,8 @@ def test_gan_losses_of_a_critic_that_knows_nothing_are_log_two() -> None:
     for weight in variant.critic.parameters():
         torch.nn.init.zeros_(weight)
     expected = torch.log(torch.tensor(2.0)).item()
-    assert variant.critic_loss(images(1, 4, 4), Generator()).item() == pytest.approx(expected)
-    assert variant.generator_loss(images(1, 4, 4), Generator()).item() == pytest.approx(expected)
+    assert variant.critic_loss(batch(images(1, 4, 4))).item() == pytest.approx(expected)
+    assert variant.generator_loss(batch(images(1, 4, 4))).item() == pytest.approx(expected)
 
 
 def test_gan_trains_its_critic_first() -> None:
@@ -171,6 +178,6 @@ def test_the_gradient_penalty_is_added_to_the_critics_loss() -> None:
     penalised = GAN(GAN.Config(gradient_penalty=0.5), (1, 4, 4))
     penalised.load_state_dict(plain.state_dict())
     inputs = images(1, 4, 4)
-    losses = [variant.critic_loss(inputs, Generator().manual_seed(0)) for variant in (plain, penalised)]
+    losses = [variant.critic_loss(batch(inputs)) for variant in (plain, penalised)]
     penalty = squared_gradient(plain.critic, inputs[:1])  # an eighth of 5 rows, rounded up
     torch.testing.assert_close(losses[1], losses[0] + 0.25 * penalty)

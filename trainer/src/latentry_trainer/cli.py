@@ -17,9 +17,8 @@ from latentry_trainer.data import Dataset, load_dataset
 from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
 from latentry_trainer.presets import PRESETS
-from latentry_trainer.run import Evaluation, evaluate_run, export_run, finish, train_run
+from latentry_trainer.run import Evaluation, check_run, evaluate_run, export_run, finish, train_run
 from latentry_trainer.run_folder import Destination, lock, read_destination, start
-from latentry_trainer.training.device import resolve_device
 from latentry_trainer.training.loop import DivergedError
 from latentry_trainer.training.trained import read_config
 
@@ -70,8 +69,8 @@ def run(
     if dry_run:
         print(to_json(config), end="")
         return _OK
-    resolve_device(config.training.device)  # a device that is not there is refused before anything is made
     dataset = load_dataset(config.data)
+    check_run(config, dataset)
     destination = Destination(repository=repository, model_name=model_name)
     return _train_and_finish(start(config, destination, runs), dataset, destination)
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from latentry_trainer import files
 from latentry_trainer.config import RunConfig, to_dict
-from latentry_trainer.data import Dataset
+from latentry_trainer.data import Dataset, to_floats
 from latentry_trainer.evaluation import evaluate
 from latentry_trainer.export.bundle import publish
 from latentry_trainer.export.manifest import describe_provenance
@@ -23,7 +22,7 @@ from latentry_trainer.run_folder import Destination
 from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from latentry_trainer.training.device import describe_device, resolve_device
 from latentry_trainer.training.log import RunLog
-from latentry_trainer.training.loop import train
+from latentry_trainer.training.loop import check_finite, train
 from latentry_trainer.training.stopping import stop_on_signals
 from latentry_trainer.training.trained import (
     Facts,
@@ -59,6 +58,26 @@ class Finished:
     """The figures."""
 
 
+def check_run(config: RunConfig, dataset: Dataset) -> None:
+    """Refuses a run that cannot be: before anything is made.
+
+    Raises:
+        ValueError: The device is not there, the variant cannot take the data set's images, there are fewer of them than
+            in a batch, or labels are missing.
+    """
+    resolve_device(config.training.device)
+    variant = build_variant(config, dataset.input_shape)
+    num_images = len(dataset.images_of("train"))
+    batch_size = config.training.batch_size
+    if num_images < batch_size:
+        raise ValueError(
+            f"option --training.batch_size: expected at most the {num_images} training images of {dataset.name}, "
+            f"got {batch_size}"
+        )
+    if variant.needs_labels and dataset.labels is None:
+        raise ValueError(f"variant {config.variant} is trained on labels, and data set {dataset.name} has none")
+
+
 def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
     """Trains a run from its last checkpoint, or from the beginning.
 
@@ -80,7 +99,7 @@ def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
         changes = "; ".join(f"{name} was {begun[name]}, is {now[name]}" for name in now if begun[name] != now[name])
         raise ValueError(f"{run_folder} cannot go on as it was begun: {changes}")
     variant = build_variant(config, dataset.input_shape).to(device)
-    inputs = _floats(dataset.images_of("validation")[:NUM_INPUTS], device)
+    inputs = to_floats(dataset.images_of("validation")[:NUM_INPUTS].to(device))
     images_seen = state["position"]["images_seen"] if state else 0
     num_epochs = sum(stage.num_epochs for stage in variant.stages(config.training))
     num_images = len(dataset.images_of("train")) * num_epochs
@@ -96,6 +115,7 @@ def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
             after_epoch=lambda average, images_seen: write_pictures(
                 run_folder / GRIDS_FOLDER, average, inputs, images_seen=images_seen
             ),
+            after_training=lambda _: None,
             should_stop=should_stop,
         )
 
@@ -126,6 +146,7 @@ def evaluate_run(run_folder: Path, dataset: Dataset) -> Evaluation:
 
     Raises:
         ValueError: The run has no good checkpoint, or was trained on other data.
+        DivergedError: A figure is infinite or not a number.
     """
     trained = load_trained(run_folder)
     if dataset.sha256 != trained.facts.dataset_sha256:
@@ -133,6 +154,8 @@ def evaluate_run(run_folder: Path, dataset: Dataset) -> Evaluation:
     device = resolve_device(trained.config.training.device)
     variant = trained.variant.to(device)
     evaluation = {split: evaluate(variant, dataset, split, device) for split in ("validation", "test")}
+    for figures in evaluation.values():
+        check_finite(figures, trained.position)
     files.replace(run_folder / EVALUATION_FILE, f"{json.dumps(evaluation, indent=2)}\n".encode())
     return evaluation
 
@@ -187,7 +210,7 @@ def _read_evaluation(run_folder: Path) -> Evaluation:
 def _write_map(path: Path, variant: Variant, dataset: Dataset) -> None:
     """Draws the codings of test images, where the variant encodes and there are enough of them."""
     if isinstance(variant, Autoencoder) and len(dataset.images_of("test")) >= MIN_CODINGS:
-        inputs = _floats(dataset.images_of("test")[:_NUM_MAPPED], torch.device("cpu"))
+        inputs = to_floats(dataset.images_of("test")[:_NUM_MAPPED])
         labels = dataset.labels_of("test")
         write_map(
             path,
@@ -196,8 +219,3 @@ def _write_map(path: Path, variant: Variant, dataset: Dataset) -> None:
             label_names=dataset.label_names,
             images=inputs.numpy(),
         )
-
-
-def _floats(images: Tensor, device: torch.device) -> Tensor:
-    """Images uint8 -> float32 in [0, 1], on the device."""
-    return images.to(device).float().div_(255)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from latentry_trainer.config import DataConfig
 from latentry_trainer.data import digits, fashion_mnist, folder, npz
-from latentry_trainer.data.dataset import Dataset, Split
+from latentry_trainer.data.dataset import Dataset, Split, to_floats
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -26,4 +26,4 @@ def load_dataset(config: DataConfig) -> Dataset:
     raise ValueError(f"option --data.path: data set {config.name} {needs}, got {config.path}")
 
 
-__all__ = ["Dataset", "Split", "load_dataset"]
+__all__ = ["Dataset", "Split", "load_dataset", "to_floats"]

@@ -23,7 +23,7 @@ class Dataset:
     name: str
     """Its source's name."""
     images: Tensor
-    """uint8 [N, C, H, W]; 0 to 255 stands for [0, 1]."""
+    """Images, uint8 [N, C, H, W], where 0 to 255 stands for [0, 1]; or vectors, float32 [N, D] in [0, 1]."""
     labels: Tensor | None
     """int64 [N], or None where the source has no labels."""
     label_names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one image, (channels, height, width)."""
+        """Shape of one image, (channels, height, width), or of one vector, (values,)."""
         return tuple(self.images.shape[1:])
 
     @cached_property
@@ -45,12 +45,17 @@ class Dataset:
         return digest.hexdigest()
 
     def images_of(self, split: Split) -> Tensor:
-        """Images of a split, uint8 [N, C, H, W]."""
+        """Images or vectors of a split, in their stored form; see `to_floats`."""
         return self.images[self.splits[split]]
 
     def labels_of(self, split: Split) -> Tensor | None:
         """Labels of a split, int64 [N], or None."""
         return None if self.labels is None else self.labels[self.splits[split]]
+
+
+def to_floats(images: Tensor) -> Tensor:
+    """Images as a data set stores them -> float32 in [0, 1]."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def with_own_splits(

@@ -1,5 +1,7 @@
-"""What is measured after training, on which split."""
+"""What is measured, on which split."""
 
-from latentry_trainer.evaluation.evaluate import Corrupting, evaluate
+from latentry_trainer.evaluation.evaluate import evaluate, validate
+from latentry_trainer.evaluation.reconstruction import Corrupting
+from latentry_trainer.evaluation.subject import Subject
 
-__all__ = ["Corrupting", "evaluate"]
+__all__ = ["Corrupting", "Subject", "evaluate", "validate"]

@@ -1,75 +1,64 @@
-"""Measures a variant on a split of a data set."""
+"""Measures a variant on a split of a data set: a little after each epoch, everything after training."""
 
-from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from latentry_trainer.data import Dataset, Split
-from latentry_trainer.evaluation.metrics import Moments, mean_squared_error, psnr_db, root_mean_squared_error
-from latentry_trainer.variants import Autoencoder, Variant
+from latentry_trainer.evaluation.moments import measure_moments
+from latentry_trainer.evaluation.reconstruction import reconstruction_figures
+from latentry_trainer.evaluation.subject import Subject
+from latentry_trainer.variants import Batch, Variant
 
-_BATCH_ROWS = 1000
-
-
-@runtime_checkable
-class Corrupting(Protocol):
-    """A variant that is trained on corrupted inputs."""
-
-    def corrupt(self, inputs: Tensor, generator: Generator) -> Tensor:
-        """Images [N, *input] -> corrupted images [N, *input]."""
-        ...
+# What is measured after training beyond `validate`, in order; each gives figures by name, none where it does not apply.
+_MEASURES: tuple[Callable[[Subject], Mapping[str, float]], ...] = (measure_moments,)
 
 
 @torch.no_grad()
-def evaluate(
-    variant: Variant, dataset: Dataset, split: Split, device: torch.device, *, seed: int = 0
-) -> dict[str, float]:
-    """Measures the variant, which is on `device` and left in eval mode. The same seed gives the same figures.
+def validate(variant: Variant, dataset: Dataset, split: Split, device: torch.device) -> dict[str, float]:
+    """Measures what tells how training goes: the variant's own figures, and its reconstructions.
 
-    Figures are means over the split's images:
+    The variant is on `device` and left in eval mode. Figures are means over the split's images:
 
     - the variant's own, `Variant.validation_metrics`: bce, rounded_accuracy; a VAE's loss and kl, per value;
     - autoencoders: mse and psnr_db of the reconstruction (a VAE's: from the mean of the coding);
     - trained on corrupted inputs: noisy_psnr_db of inputs corrupted as in training, denoised_psnr_db of their
-      reconstructions;
-    - models that sample: sample_mean_rmse and sample_std_rmse, how far mean and standard deviation of each pixel over
-      as many samples as there are images are from the images'.
+      reconstructions.
     """
-    variant.eval()
-    generator = Generator(device).manual_seed(seed)
+    return _validate(_subject(variant, dataset, split, device))
+
+
+@torch.no_grad()
+def evaluate(variant: Variant, dataset: Dataset, split: Split, device: torch.device) -> dict[str, float]:
+    """Measures all that is known to be measured of the variant, `validate`'s figures first.
+
+    The variant is on `device` and left in eval mode. The same variant and images give the same figures.
+    """
+    subject = _subject(variant, dataset, split, device)
+    figures = _validate(subject)
+    for measure in _MEASURES:
+        figures |= measure(subject)
+    return figures
+
+
+def _subject(variant: Variant, dataset: Dataset, split: Split, device: torch.device) -> Subject:
+    return Subject(variant=variant.eval(), dataset=dataset, split=split, device=device)
+
+
+def _validate(subject: Subject) -> dict[str, float]:
+    return _means(
+        (batch, {**subject.variant.validation_metrics(batch), **reconstruction_figures(subject.variant, batch)})
+        for batch in subject.batches()
+    )
+
+
+def _means(figures_of_batches: Iterable[tuple[Batch, Mapping[str, Tensor]]]) -> dict[str, float]:
+    """Means over rows, of figures that are means over the rows of a batch."""
     sums: dict[str, float] = {}
-    reals, samples = Moments(), Moments()
-    images = dataset.images_of(split)
-    for inputs in _batches(images, device):
-        for name, value in _measure(variant, inputs, generator).items():
-            sums[name] = sums.get(name, 0.0) + value.item() * len(inputs)
-        if "SAMPLE" in variant.capabilities:
-            reals.add(inputs)
-            samples.add(variant.sample(len(inputs), generator))
-    figures = {name: total / len(images) for name, total in sums.items()}
-    if "SAMPLE" in variant.capabilities:
-        figures["sample_mean_rmse"] = root_mean_squared_error(samples.mean(), reals.mean()).item()
-        figures["sample_std_rmse"] = root_mean_squared_error(samples.std(), reals.std()).item()
-    return figures
-
-
-def _measure(variant: Variant, inputs: Tensor, generator: Generator) -> dict[str, Tensor]:
-    """Figures of a batch, each a scalar."""
-    figures = dict(variant.validation_metrics(inputs, generator))
-    if isinstance(variant, Autoencoder):
-        outputs = variant.reconstruct(inputs)
-        figures["mse"] = mean_squared_error(outputs, inputs).mean()
-        figures["psnr_db"] = psnr_db(outputs, inputs).mean()
-        if isinstance(variant, Corrupting):
-            noisy = variant.corrupt(inputs, generator)
-            figures["noisy_psnr_db"] = psnr_db(noisy, inputs).mean()
-            figures["denoised_psnr_db"] = psnr_db(variant.reconstruct(noisy), inputs).mean()
-    return figures
-
-
-def _batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Images uint8 [N, C, H, W] -> batches, float32 in [0, 1], on the device."""
-    for start in range(0, len(images), _BATCH_ROWS):
-        yield images[start : start + _BATCH_ROWS].to(device).float() / 255
+    num_rows = 0
+    for batch, figures in figures_of_batches:
+        num_rows += len(batch.inputs)
+        for name, value in figures.items():
+            sums[name] = sums.get(name, 0.0) + value.item() * len(batch.inputs)
+    return {name: total / num_rows for name, total in sums.items()}

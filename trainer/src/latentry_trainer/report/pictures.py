@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from latentry_trainer.evaluation import Corrupting
 from latentry_trainer.report.grids import write_grid
-from latentry_trainer.variants import Autoencoder, Variant
+from latentry_trainer.variants import Autoencoder, Batch, Generative, Variant
 
 NUM_COLUMNS = 10
 NUM_INPUTS = 2 * NUM_COLUMNS
@@ -33,11 +33,11 @@ def draw(variant: Variant, inputs: Tensor, *, seed: int = 0) -> Mapping[str, Ten
     pictures = {}
     if isinstance(variant, Autoencoder):
         if isinstance(variant, Corrupting):
-            noisy = variant.corrupt(inputs, generator)
+            noisy = variant.corrupt(Batch(inputs=inputs, generator=generator))
             pictures["denoising"] = _in_turn(inputs, noisy, variant.reconstruct(noisy))
         else:
             pictures["reconstructions"] = _in_turn(inputs, variant.reconstruct(inputs))
-    if "SAMPLE" in variant.capabilities:
+    if isinstance(variant, Generative) and "SAMPLE" in variant.capabilities:
         pictures["samples"] = variant.sample(_NUM_SAMPLES, generator)
     return pictures
 

@@ -13,12 +13,12 @@ from torch import Generator, Tensor
 from torch.optim import Optimizer
 
 from latentry_trainer.config import TrainingConfig
-from latentry_trainer.data import Dataset
-from latentry_trainer.evaluation.evaluate import evaluate
+from latentry_trainer.data import Dataset, to_floats
+from latentry_trainer.evaluation import validate
 from latentry_trainer.training.ema import update_average
 from latentry_trainer.training.log import Metrics, RunLog
 from latentry_trainer.training.optimizers import make_optimizer
-from latentry_trainer.variants import Stage, Variant
+from latentry_trainer.variants import Batch, Stage, Variant
 
 
 class DivergedError(ArithmeticError):
@@ -50,6 +50,7 @@ def train(
     save: Callable[[Mapping[str, Any]], None],  # keeps a checkpoint: dictionaries and lists of tensors and JSON's types
     log: RunLog,
     after_epoch: Callable[[Variant, int], None],  # given the average and the images seen
+    after_training: Callable[[Variant], None],  # given the average, to complete it before the last checkpoint
     should_stop: Callable[[], bool],  # asked after each step
 ) -> bool:
     """Trains a variant. The result is in the checkpoint that is saved at the end, and when asked to stop.
@@ -66,6 +67,8 @@ def train(
     # Data: on the device, one byte a value.
     device = next(variant.parameters()).device
     images = dataset.images_of("train").to(device)
+    labels = dataset.labels_of("train")
+    labels = None if labels is None else labels.to(device)
 
     # Average: what is measured and exported.
     average = deepcopy(variant).requires_grad_(requires_grad=False)
@@ -81,7 +84,7 @@ def train(
 
     for stage in stages[position.stage :]:
         # Optimisers: one a phase, new in each stage.
-        optimizers = {phase.name: make_optimizer(config.optimizer, phase.module.parameters()) for phase in stage.phases}
+        optimizers = {phase.name: make_optimizer(phase.optimizer, phase.module.parameters()) for phase in stage.phases}
         if state:
             _restore(state, variant, average, optimizers, generator)
             state = None
@@ -94,8 +97,13 @@ def train(
 
             for rows in batches[position.step :]:
                 # Step: each phase moves its own weights, then the average follows.
-                inputs = images[rows].float().div_(255)
-                losses = _step(stage, optimizers, inputs, generator, position.step)
+                batch = Batch(
+                    inputs=to_floats(images[rows]),
+                    labels=None if labels is None else labels[rows],
+                    generator=generator,
+                    images_seen=position.epoch * len(images) + position.step * config.batch_size,
+                )
+                losses = _step(stage, optimizers, batch, position.step)
                 window.add(losses, len(rows))
                 position.step += 1
                 position.images_seen += len(rows)
@@ -118,8 +126,8 @@ def train(
 
                 # Validation: after each epoch.
                 if is_epoch_done:
-                    figures = evaluate(average, dataset, "validation", device)
-                    _check_finite(figures, position)
+                    figures = validate(average, dataset, "validation", device)
+                    check_finite(figures, position)
                     log.write(_metrics(stage, position, "validation", figures))
                     log.end_epoch(stage.name, position.epoch + 1, stage.num_epochs)
                     after_epoch(average, position.images_seen)
@@ -128,6 +136,8 @@ def train(
                 # Checkpoint: at its interval, at the end, and before stopping.
                 position.wall_time_s = time.perf_counter() - start_s
                 is_done = position.stage == len(stages) - 1 and position.epoch == stage.num_epochs
+                if is_done:
+                    after_training(average)
                 if is_done or is_stopping or position.images_seen - last_save >= config.checkpoint_interval_images:
                     save(_state(variant, average, optimizers, generator, position))
                     last_save = position.images_seen
@@ -155,11 +165,11 @@ class _Window:
     def close(self, position: Position) -> dict[str, float]:
         """Mean losses and speed; refuses losses that are not finite."""
         values = {f"{name}_loss": self._sums[name].item() / count for name, count in self._counts.items() if count}
-        _check_finite(values, position)
+        check_finite(values, position)
         return values | {"images_per_s": self.num_images / (time.perf_counter() - self._start_s)}
 
 
-def _check_finite(figures: Mapping[str, float], position: Position) -> None:
+def check_finite(figures: Mapping[str, float], position: Position) -> None:
     """Refuses figures that are not finite: those of a model that has diverged."""
     for name, value in figures.items():
         if not math.isfinite(value):
@@ -175,15 +185,13 @@ def _order(num_images: int, seed: int, position: Position) -> Tensor:
     return torch.randperm(num_images, generator=Generator().manual_seed(int(mixed)))
 
 
-def _step(
-    stage: Stage, optimizers: Mapping[str, Optimizer], inputs: Tensor, generator: Generator, step: int
-) -> dict[str, Tensor]:
-    """Runs the phases that are due on a batch [N, *input]; returns their losses."""
+def _step(stage: Stage, optimizers: Mapping[str, Optimizer], batch: Batch, step: int) -> dict[str, Tensor]:
+    """Runs the phases that are due on a batch; returns their losses."""
     losses = {}
     for phase in stage.phases:
         if step % phase.interval == 0:
             optimizer = optimizers[phase.name]
-            loss = phase.objective(inputs, generator)
+            loss = phase.objective(batch)
             torch.autograd.backward(loss, inputs=optimizer.param_groups[0]["params"])  # this phase's weights only
             optimizer.step()
             optimizer.zero_grad()

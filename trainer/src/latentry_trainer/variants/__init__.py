@@ -4,7 +4,7 @@ import torch
 
 from latentry_trainer.config import RunConfig
 from latentry_trainer.variants.autoencoder import Autoencoder
-from latentry_trainer.variants.base import ExportGraph, GraphTensor, Phase, Stage, Variant
+from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage, Variant
 from latentry_trainer.variants.denoising import DenoiseGaussian
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked
@@ -33,8 +33,10 @@ def build_variant(config: RunConfig, input_shape: tuple[int, ...]) -> Variant:
 __all__ = [
     "VARIANTS",
     "Autoencoder",
+    "Batch",
     "DenoiseGaussian",
     "ExportGraph",
+    "Generative",
     "GraphTensor",
     "Phase",
     "Stage",

@@ -3,26 +3,35 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 
-from torch import Generator, Tensor, nn
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
 from torch.nn import functional
 
-from latentry_trainer.config import TrainingConfig, VariantConfig
-from latentry_trainer.variants.base import ExportGraph, GraphTensor, Phase, Stage, Variant
-from latentry_trainer.variants.layers import ToImages
+from latentry_trainer.config import STRICT, TrainingConfig, VariantConfig
+from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage
+from latentry_trainer.variants.layers import Output, ToImages
 
 
-class Autoencoder(Variant):
+class Autoencoder(Generative):
     """An encoder and a decoder, trained in one stage by one optimiser."""
 
     capabilities = frozenset({"ENCODE", "DECODE", "RECONSTRUCT", "INTERPOLATE", "SCORE"})
     encoder: nn.Module
     """Images [N, *input] -> codings [N, *codings]; a VAE's also gives log_variance."""
     decoder: nn.Module
-    """Codings [N, *codings] -> logits [N, product(input)]."""
+    """Codings [N, *codings] -> logits, one a value of the image."""
 
-    def __init__(self, config: VariantConfig, input_shape: tuple[int, ...]) -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+    class Config(VariantConfig):
+        """Options of all autoencoders."""
+
+        output: Output = "sigmoid"
+        """`sigmoid`: trained on binary cross-entropy; `linear`: on squared errors, clipped to [0, 1] when used."""
+
+    def __init__(self, config: Config, input_shape: tuple[int, ...]) -> None:
         super().__init__(config, input_shape)
-        self.to_images = ToImages(input_shape)
+        self.output = config.output
+        self.to_images = ToImages(input_shape, config.output)
 
     @abstractmethod
     def encode(self, inputs: Tensor) -> Tensor:
@@ -37,19 +46,32 @@ class Autoencoder(Variant):
         """Images [N, *input] -> images [N, *input], by way of their codings."""
         return self.decode(self.encode(inputs))
 
-    @abstractmethod
-    def loss(self, inputs: Tensor, generator: Generator) -> Tensor:
-        """The objective of a batch [N, *input], a scalar."""
+    def loss(self, batch: Batch) -> Tensor:
+        """The objective of a batch, a scalar: here the reconstruction's error."""
+        return self.reconstruction_loss(self.decoder(self.encode(batch.inputs)), batch.inputs)
+
+    # sigmoid: mean of -x log x̂ - (1 - x) log(1 - x̂); linear: mean of (x̂ - x)²
+    def reconstruction_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The error of logits against images [N, *input], the mean over rows and values."""
+        if self.output == "sigmoid":
+            return cross_entropy(logits, targets)
+        return functional.mse_loss(logits.flatten(1), targets.flatten(1))
 
     def stages(self, training: TrainingConfig) -> tuple[Stage, ...]:
         """One stage of one phase."""
-        phase = Phase(name="autoencoder", module=self, objective=self.loss)
+        phase = Phase(name="autoencoder", module=self, objective=self.loss, optimizer=training.optimizer)
         return (Stage(name="joint", num_epochs=training.num_epochs, phases=(phase,)),)
 
-    def validation_metrics(self, inputs: Tensor, generator: Generator) -> Mapping[str, Tensor]:  # noqa: ARG002 (VAE's)
-        """BCE, and the part of pixels that are right when both sides are rounded to black or white."""
-        logits = self.decoder(self.encode(inputs))
-        return {"bce": cross_entropy(logits, inputs), "rounded_accuracy": rounded_accuracy(logits, inputs)}
+    def validation_metrics(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The figures of the reconstruction."""
+        return self.reconstruction_metrics(self.decoder(self.encode(batch.inputs)), batch.inputs)
+
+    def reconstruction_metrics(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Rounded accuracy of logits against images [N, *input]; where trained on it, the binary cross-entropy too."""
+        accuracy = rounded_accuracy(self.to_images(logits), targets)
+        if self.output == "sigmoid":
+            return {"bce": cross_entropy(logits, targets), "rounded_accuracy": accuracy}
+        return {"rounded_accuracy": accuracy}
 
     def graph_modules(self) -> tuple[ExportGraph, ...]:
         """Encoder, decoder, and both fused into one denoiser."""
@@ -76,10 +98,10 @@ class _Reconstruct(nn.Module):
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy of logits [N, D] against images [N, *input] in [0, 1], the mean over rows and values."""
-    return functional.binary_cross_entropy_with_logits(logits, targets.flatten(1))
+    """Binary cross-entropy of logits against as many values in [0, 1] [N, *input], the mean over rows and values."""
+    return functional.binary_cross_entropy_with_logits(logits.flatten(1), targets.flatten(1))
 
 
-def rounded_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Part of the values that agree when reconstructions and targets are rounded to 0 or 1."""
-    return ((logits > 0) == (targets.flatten(1) > 0.5)).float().mean()
+def rounded_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Part of the values that agree when images and targets [N, *input] are rounded to 0 or 1."""
+    return ((outputs > 0.5) == (targets > 0.5)).float().mean()

@@ -11,10 +11,35 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from latentry_trainer.config import TrainingConfig, VariantConfig
+from latentry_trainer.config import OptimizerConfig, TrainingConfig, VariantConfig
 
-Objective = Callable[[Tensor, Generator], Tensor]
-"""(inputs [N, *input] in [0, 1], source of randomness) -> the loss, a scalar: the mean over the rows."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What an objective is computed on: rows of the data set, and a source of randomness for them."""
+
+    inputs: Tensor
+    """Images [N, *input] in [0, 1]."""
+    labels: Tensor | None = None
+    """int64 [N]; None where the data set has none."""
+    generator: Generator
+    """On the inputs' device."""
+    images_seen: int = 0
+    """Images that the stage has shown before this batch."""
+
+    def normals(self, *row_shape: int) -> Tensor:
+        """Draws [N, *row_shape] from N(0, 1)."""
+        shape = (len(self.inputs), *row_shape)
+        return torch.randn(shape, generator=self.generator, device=self.inputs.device)
+
+    def uniforms(self, *row_shape: int) -> Tensor:
+        """Draws [N, *row_shape] from U(0, 1)."""
+        shape = (len(self.inputs), *row_shape)
+        return torch.rand(shape, generator=self.generator, device=self.inputs.device)
+
+
+Objective = Callable[[Batch], Tensor]
+"""A batch -> the loss, a scalar: the mean over the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +52,8 @@ class Phase:
     """The networks whose weights the optimiser moves."""
     objective: Objective
     """What it minimises."""
+    optimizer: OptimizerConfig
+    """How its weights are moved."""
     interval: int = 1
     """Run in every `interval`-th step."""
 
@@ -74,17 +101,43 @@ class Variant(nn.Module, ABC):
 
     Args:
         config: The variant's own options, of the type `Config`.
-        input_shape: Shape of one image, (channels, height, width).
+        input_shape: Shape of one image, (channels, height, width), or of one vector, (values,).
+
+    Raises:
+        ValueError: The variant cannot take inputs of this shape; the message says which it can.
     """
 
     Config: ClassVar[type[VariantConfig]]
     """The variant's own options."""
     capabilities: ClassVar[frozenset[str]]
     """The operations that its graphs allow: names of `latentry.v1.Capability` without the prefix."""
+    needs_labels: ClassVar[bool] = False
+    """Whether its objectives use the batch's labels."""
 
     def __init__(self, config: VariantConfig, input_shape: tuple[int, ...]) -> None:  # noqa: ARG002 (every variant takes it)
         super().__init__()
         self.input_shape = input_shape
+
+    @property
+    def codings_shape(self) -> tuple[int, ...]:
+        """Shape of one row of codings; empty where there are none."""
+        return ()
+
+    @abstractmethod
+    def stages(self, training: TrainingConfig) -> tuple[Stage, ...]:
+        """How the variant is trained."""
+
+    @abstractmethod
+    def validation_metrics(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Figures of a batch, each a scalar: the mean over the rows. Empty where nothing is comparable."""
+
+    @abstractmethod
+    def graph_modules(self) -> tuple[ExportGraph, ...]:
+        """The networks to export, one a role, in eval mode."""
+
+
+class Generative(Variant):
+    """A variant that makes images of codings."""
 
     @property
     @abstractmethod
@@ -98,15 +151,3 @@ class Variant(nn.Module, ABC):
     def sample(self, num_rows: int, generator: Generator) -> Tensor:
         """Draws images [num_rows, *input]: decodes codings ~ N(0, I)."""
         return self.decode(torch.randn(num_rows, *self.codings_shape, generator=generator, device=generator.device))
-
-    @abstractmethod
-    def stages(self, training: TrainingConfig) -> tuple[Stage, ...]:
-        """How the variant is trained."""
-
-    @abstractmethod
-    def validation_metrics(self, inputs: Tensor, generator: Generator) -> Mapping[str, Tensor]:
-        """Figures of a batch [N, *input], each a scalar: the mean over the rows. Empty where nothing is comparable."""
-
-    @abstractmethod
-    def graph_modules(self) -> tuple[ExportGraph, ...]:
-        """The networks to export, one a role, in eval mode."""

@@ -2,10 +2,10 @@
 
 import torch
 from pydantic.dataclasses import dataclass
-from torch import Generator, Tensor
+from torch import Tensor
 
 from latentry_trainer.config import STRICT, Positive
-from latentry_trainer.variants.autoencoder import cross_entropy
+from latentry_trainer.variants.base import Batch
 from latentry_trainer.variants.stacked import Stacked
 
 
@@ -26,12 +26,11 @@ class DenoiseGaussian(Stacked):
         self.noise_std = config.noise_std
 
     # x̃ ~ N(x, σ² I): Vincent et al. 2010, section 3.4
-    def corrupt(self, inputs: Tensor, generator: Generator) -> Tensor:
+    def corrupt(self, batch: Batch) -> Tensor:
         """Adds noise to images [N, *input]. Not clipped, as in the book: values leave [0, 1]."""
-        noise = torch.randn(inputs.shape, generator=generator, device=inputs.device)
-        return torch.add(inputs, noise, alpha=self.noise_std)
+        return torch.add(batch.inputs, batch.normals(*self.input_shape), alpha=self.noise_std)
 
     # L(x, g(f(x̃))): Vincent et al. 2010, section 2.3
-    def loss(self, inputs: Tensor, generator: Generator) -> Tensor:
-        """Binary cross-entropy of what is made of a corrupted batch, against the clean batch [N, *input]."""
-        return cross_entropy(self.decoder(self.encode(self.corrupt(inputs, generator))), inputs)
+    def loss(self, batch: Batch) -> Tensor:
+        """The error of what is made of a corrupted batch, against the clean batch."""
+        return self.reconstruction_loss(self.decoder(self.encode(self.corrupt(batch))), batch.inputs)

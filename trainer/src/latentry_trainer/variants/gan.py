@@ -7,17 +7,17 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from latentry_trainer.config import STRICT, Count, Sizes, TrainingConfig, VariantConfig
-from latentry_trainer.variants.base import ExportGraph, GraphTensor, Phase, Stage, Variant
+from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage
 from latentry_trainer.variants.layers import Activation, ToImages, dense, linear
 
 _PENALTY_SHARE = 8  # the penalty is estimated on an eighth of each batch: it costs two more passes
 
 
-class GAN(Variant):
+class GAN(Generative):
     """Dense generator and critic with the non-saturating loss."""
 
     capabilities = frozenset({"DECODE", "SAMPLE", "INTERPOLATE"})
@@ -61,10 +61,11 @@ class GAN(Variant):
         return images
 
     # max over D of E[log D(x)] + E[log(1 - D(G(z)))]: equation 1
-    def critic_loss(self, inputs: Tensor, generator: Generator) -> Tensor:
+    def critic_loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of telling images [N, *input] from as many generated ones."""
+        inputs = batch.inputs
         with torch.no_grad():
-            fakes = self.sample(len(inputs), generator)
+            fakes = self.decode(batch.normals(*self.codings_shape))
         scores = self.critic(torch.cat((inputs, fakes)))  # [2N]
         is_real = torch.cat((scores.new_ones(len(inputs)), scores.new_zeros(len(fakes))))
         loss = functional.binary_cross_entropy_with_logits(scores, is_real)
@@ -74,18 +75,19 @@ class GAN(Variant):
         return loss + self.config.gradient_penalty / 2 * squared_gradient(self.critic, some)
 
     # max over G of E[log D(G(z))]: section 3, the form that does not saturate
-    def generator_loss(self, inputs: Tensor, generator: Generator) -> Tensor:
-        """Cross-entropy of passing as many generated images as there are in the batch [N, *input] off as real."""
-        scores = self.critic(self.sample(len(inputs), generator))  # [N]
+    def generator_loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy of passing as many generated images as there are in the batch off as real."""
+        scores = self.critic(self.decode(batch.normals(*self.codings_shape)))  # [N]
         return functional.binary_cross_entropy_with_logits(scores, torch.ones_like(scores))
 
     def stages(self, training: TrainingConfig) -> tuple[Stage, ...]:
         """One stage of two phases, the critic's first."""
-        critic = Phase(name="critic", module=self.critic, objective=self.critic_loss)
-        generator = Phase(name="generator", module=self.generator, objective=self.generator_loss)
+        optimizer = training.optimizer
+        critic = Phase(name="critic", module=self.critic, objective=self.critic_loss, optimizer=optimizer)
+        generator = Phase(name="generator", module=self.generator, objective=self.generator_loss, optimizer=optimizer)
         return (Stage(name="joint", num_epochs=training.num_epochs, phases=(critic, generator)),)
 
-    def validation_metrics(self, inputs: Tensor, generator: Generator) -> Mapping[str, Tensor]:  # noqa: ARG002
+    def validation_metrics(self, batch: Batch) -> Mapping[str, Tensor]:  # noqa: ARG002
         """None: a GAN's losses say nothing about its samples."""
         return {}
 

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 Activation = Literal["selu", "relu", "leaky_relu"]
+Output = Literal["sigmoid", "linear"]
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "selu": nn.SELU,
@@ -33,16 +34,19 @@ def dense(sizes: Sequence[int], activation: Activation = "selu") -> nn.Sequentia
 
 
 class ToImages(nn.Module):
-    """Logits [N, product(shape)] -> images [N, *shape] in [0, 1].
+    """Logits, one a value of the image -> images [N, *shape] in [0, 1].
 
     Args:
         shape: Shape of one image.
+        output: `sigmoid`, or `linear`, whose values are clipped.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], output: Output = "sigmoid") -> None:
         super().__init__()
         self.shape = shape
+        self.output = output
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Logits [N, product(shape)] -> images [N, *shape]."""
-        return logits.sigmoid().reshape(-1, *self.shape)
+        """Logits [N, …] -> images [N, *shape]."""
+        values = logits.sigmoid() if self.output == "sigmoid" else logits.clamp(0, 1)
+        return values.reshape(-1, *self.shape)

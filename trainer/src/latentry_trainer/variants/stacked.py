@@ -3,31 +3,33 @@
 from math import prod
 
 from pydantic.dataclasses import dataclass
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from latentry_trainer.config import STRICT, Count, Sizes, VariantConfig
-from latentry_trainer.variants.autoencoder import Autoencoder, cross_entropy
-from latentry_trainer.variants.layers import dense, linear
+from latentry_trainer.config import STRICT, Count, Sizes
+from latentry_trainer.variants.autoencoder import Autoencoder
+from latentry_trainer.variants.layers import Activation, dense, linear
 
 
 class Stacked(Autoencoder):
-    """Dense encoder and mirrored decoder, SELU inside, trained on binary cross-entropy."""
+    """Dense encoder and mirrored decoder."""
 
     @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-    class Config(VariantConfig):
+    class Config(Autoencoder.Config):
         """Options of the stacked autoencoder."""
 
         hidden_sizes: Sizes = (100,)
         """Sizes of the encoder's hidden layers; the decoder mirrors them."""
         codings_size: Count = 30
         """Length of a coding."""
+        activation: Activation = "selu"
+        """Activation of all hidden layers."""
 
     def __init__(self, config: Config, input_shape: tuple[int, ...]) -> None:
         super().__init__(config, input_shape)
         self.codings_size = config.codings_size
         sizes = (prod(input_shape), *config.hidden_sizes, config.codings_size)
-        self.encoder = nn.Sequential(nn.Flatten(), dense(sizes))
-        self.decoder = nn.Sequential(dense(sizes[:0:-1]), linear(sizes[1], sizes[0]))
+        self.encoder = nn.Sequential(nn.Flatten(), dense(sizes, config.activation))
+        self.decoder = nn.Sequential(dense(sizes[:0:-1], config.activation), linear(sizes[1], sizes[0]))
 
     @property
     def codings_shape(self) -> tuple[int, ...]:
@@ -38,8 +40,3 @@ class Stacked(Autoencoder):
         """Images [N, *input] -> codings [N, codings_size]."""
         codings: Tensor = self.encoder(inputs)
         return codings
-
-    # L = mean over values of -x log x̂ - (1 - x) log(1 - x̂)
-    def loss(self, inputs: Tensor, generator: Generator) -> Tensor:  # noqa: ARG002 (nothing random here)
-        """Binary cross-entropy of the reconstruction of a batch [N, *input]."""
-        return cross_entropy(self.decoder(self.encode(inputs)), inputs)

@@ -6,11 +6,11 @@ from math import prod
 
 import torch
 from pydantic.dataclasses import dataclass
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from latentry_trainer.config import STRICT, Count, Sizes, VariantConfig
-from latentry_trainer.variants.autoencoder import Autoencoder, cross_entropy, rounded_accuracy
-from latentry_trainer.variants.base import ExportGraph, GraphTensor
+from latentry_trainer.config import STRICT, Count, Sizes
+from latentry_trainer.variants.autoencoder import Autoencoder
+from latentry_trainer.variants.base import Batch, ExportGraph, GraphTensor
 from latentry_trainer.variants.layers import dense, linear
 
 
@@ -20,7 +20,7 @@ class VAE(Autoencoder):
     capabilities = Autoencoder.capabilities | {"SAMPLE"}
 
     @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-    class Config(VariantConfig):
+    class Config(Autoencoder.Config):
         """Options of the VAE."""
 
         hidden_sizes: Sizes = (150, 100)
@@ -47,17 +47,22 @@ class VAE(Autoencoder):
         return mean
 
     # -ELBO = -log p(x|z) + KL(q(z|x) ‖ N(0, I)), here divided by the number of values: equation 10
-    def loss(self, inputs: Tensor, generator: Generator) -> Tensor:
-        """Negative evidence lower bound of a batch [N, *input], per value."""
-        return self.validation_metrics(inputs, generator)["loss"]
+    def loss(self, batch: Batch) -> Tensor:
+        """Negative evidence lower bound of a batch, per value."""
+        logits, kl = self.reconstruct_with_kl(batch)
+        return self.reconstruction_loss(logits, batch.inputs) + kl
 
-    def validation_metrics(self, inputs: Tensor, generator: Generator) -> Mapping[str, Tensor]:
+    def validation_metrics(self, batch: Batch) -> Mapping[str, Tensor]:
         """The loss and its two parts, with sampled codings, as the book measures them."""
-        mean, log_variance = self.encoder(inputs)
-        logits = self.decoder(sample_codings(mean, log_variance, generator))
-        bce = cross_entropy(logits, inputs)
-        kl = kl_divergence(mean, log_variance).mean() / prod(self.input_shape)
-        return {"loss": bce + kl, "bce": bce, "kl": kl, "rounded_accuracy": rounded_accuracy(logits, inputs)}
+        logits, kl = self.reconstruct_with_kl(batch)
+        loss = self.reconstruction_loss(logits, batch.inputs) + kl
+        return {"loss": loss, **self.reconstruction_metrics(logits, batch.inputs), "kl": kl}
+
+    def reconstruct_with_kl(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits of a batch by way of sampled codings, and the codings' KL divergence from N(0, I), per value."""
+        mean, log_variance = self.encoder(batch.inputs)
+        logits = self.decoder(sample_codings(mean, log_variance, batch.normals(*self.codings_shape)))
+        return logits, kl_divergence(mean, log_variance).mean() / prod(self.input_shape)
 
     def graph_modules(self) -> tuple[ExportGraph, ...]:
         """As every autoencoder's; the encoder also gives the log of the variance."""
@@ -81,9 +86,8 @@ class _GaussianEncoder(nn.Module):
 
 
 # z = mean + std ⊙ ε, ε ~ N(0, I): section 2.4, the reparametrisation
-def sample_codings(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
-    """Draws codings [N, K] from N(mean, exp(log_variance))."""
-    epsilon = torch.randn(mean.shape, generator=generator, device=mean.device)
+def sample_codings(mean: Tensor, log_variance: Tensor, epsilon: Tensor) -> Tensor:
+    """Draws codings [N, K] from N(mean, exp(log_variance)) by way of epsilon [N, K] ~ N(0, I)."""
     return mean + torch.exp(log_variance / 2) * epsilon
 
 
