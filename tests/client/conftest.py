@@ -47,6 +47,9 @@ def server_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     bundles.Vae().write(repository, "pictures")
     bundles.Vae().write(repository, "vae")
     bundles.Vae(seed=1).write(repository, "vae", version=2)
+    bundles.Flat().write(repository, "flat")
+    bundles.Hashing().write(repository, "hashing")
+    bundles.Classifier().write(repository, "classifier")
     bundles.ConditionalGan().write(repository, "cgan")
     bundles.StyleGan().write(repository, "stylegan")
     with serve(repository, "--threads", "1") as address:

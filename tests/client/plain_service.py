@@ -77,6 +77,7 @@ InferenceRequest = (
     | pb.InterpolateRequest
     | pb.ScoreRequest
     | pb.StyleMixRequest
+    | pb.ClassifyRequest
 )
 ModelRequest = model_pb.GetModelRequest | model_pb.LoadModelRequest | model_pb.UnloadModelRequest
 
@@ -101,6 +102,12 @@ def to_message(array: np.ndarray, dtype: int = DATA_TYPE_FLOAT32) -> Tensor:
 def encoded(inputs: np.ndarray) -> np.ndarray:
     flat = inputs.reshape(len(inputs), -1)
     return np.stack([flat.mean(1), flat.max(1)], 1)
+
+
+def classified(inputs: np.ndarray) -> np.ndarray:
+    """Let an image be as bright as its first pixel."""
+    bright = inputs[:, 0, 0, 0]
+    return np.stack([1 - bright, bright], 1)
 
 
 def decoded(codings: np.ndarray) -> np.ndarray:
@@ -160,7 +167,7 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
         response.run.CopyFrom(pb.RunInfo(model=request.model, version=version, queue_us=1, compute_us=2))
         return response
 
-    Encode = Decode = Denoise = Reconstruct = Sample = Interpolate = Score = StyleMix = answer
+    Encode = Decode = Denoise = Reconstruct = Sample = Interpolate = Score = StyleMix = Classify = answer
 
     def _encode(self, request: pb.EncodeRequest) -> pb.EncodeResponse:
         inputs = to_numpy(request.inputs)
@@ -206,7 +213,16 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
 
     def _score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
         inputs = to_numpy(request.inputs)
-        return pb.ScoreResponse(scores=to_message(((inputs - decoded(encoded(inputs))) ** 2).mean((1, 2, 3))))
+        scores = to_message(((inputs - decoded(encoded(inputs))) ** 2).mean((1, 2, 3)))
+        return pb.ScoreResponse(scores=scores, threshold=0.125 if request.model == "calibrated" else None)
+
+    def _classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        inputs = to_numpy(request.inputs)
+        probabilities = classified(inputs)
+        labels = probabilities.argmax(1) + (2 if request.model == "miscounting" else 0)
+        return pb.ClassifyResponse(
+            labels=labels.tolist(), probabilities=to_message(probabilities), label_names=["dark", "bright"]
+        )
 
     def _stylemix(self, request: pb.StyleMixRequest) -> pb.StyleMixResponse:
         rows, columns = source_codings(request.rows), source_codings(request.columns)

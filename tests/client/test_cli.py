@@ -148,11 +148,75 @@ def test_score(latentry: Latentry) -> None:
     np.testing.assert_allclose(latentry.load("scores.npy"), expected, atol=1e-5)
 
 
+def test_score_marks_anomalies(latentry: Latentry) -> None:
+    np.save(latentry.folder / "vectors.npy", IMAGES.reshape(5, -1))
+    answer = latentry.json("score", "flat", "vectors.npy")
+    threshold = bundles.Flat().score().threshold
+    assert answer["threshold"] == pytest.approx(threshold, rel=1e-6)
+    anomalies = [row["is_anomaly"] for row in answer["scores"]]
+    assert anomalies == [row["score"] > threshold for row in answer["scores"]]
+    assert set(anomalies) == {True, False}  # else one word for all would pass
+    lines = latentry.ok("score", "flat", "vectors.npy").splitlines()
+    words = ["anomaly" if is_anomaly else "normal" for is_anomaly in anomalies]
+    assert [line.split()[1:] for line in lines] == [[word, f"vectors.npy[{row}]"] for row, word in enumerate(words)]
+    uncalibrated = latentry.json("score", "vae", "images.npy")
+    assert uncalibrated["threshold"] is None
+    assert {row["is_anomaly"] for row in uncalibrated["scores"]} == {None}
+
+
+def test_classify(latentry: Latentry) -> None:
+    answer = latentry.json("classify", "classifier/1", "images.npy")
+    assert answer.keys() == {"model", "version", "label_names", "labels"}
+    assert answer["label_names"] == list(bundles.LABELS)
+    expected = bundles.Classifier().probabilities(IMAGES)
+    np.testing.assert_allclose([row["probabilities"] for row in answer["labels"]], expected, atol=1e-5)
+    assert [row["label"] for row in answer["labels"]] == expected.argmax(1).tolist()
+    assert answer["labels"][1]["input"] == "images.npy[1]"
+    lines = latentry.ok("classify", "classifier", "images.npy").splitlines()
+    first = (f"{answer['labels'][0]['probabilities'][answer['labels'][0]['label']]:.6f}", "images.npy[0]")
+    assert (lines[0].split()[0], lines[0].split()[2]) == first
+    assert [line.split()[1] for line in lines] == [bundles.LABELS[label] for label in expected.argmax(1)]
+    text = latentry.ok("classify", "classifier", "images.npy", "-o", "out.npy")
+    assert text == "out.npy: float32 [5, 3] by classifier/1\n"
+    np.testing.assert_allclose(latentry.load("out.npy"), expected, atol=1e-5)
+
+
+def test_hash(latentry: Latentry) -> None:
+    np.save(latentry.folder / "many.npy", bundles.images(100))
+    bits = bundles.Hashing().encode(bundles.images(100)) > 0.5
+    texts = ["".join("01"[int(bit)] for bit in row) for row in bits]
+    assert len(set(texts)) > 2
+    answer = latentry.json("hash", "hashing", "many.npy")
+    assert answer.keys() == {"model", "version", "codes"}
+    assert answer["codes"] == [{"input": f"many.npy[{row}]", "code": text} for row, text in enumerate(texts)]
+    assert latentry.ok("hash", "hashing", "many.npy").splitlines()[7] == f"{texts[7]}  many.npy[7]"
+
+
+def test_hash_finds_what_is_near(latentry: Latentry) -> None:
+    np.save(latentry.folder / "many.npy", bundles.images(100))
+    np.save(latentry.folder / "query.npy", bundles.images(100)[70:71])
+    bits = bundles.Hashing().encode(bundles.images(100)) > 0.5
+    distances = (bits != bits[70]).sum(axis=1)
+    assert len(set(distances)) > 2
+    found = latentry.json("hash", "hashing", "many.npy", "--query", "query.npy")
+    expected = np.argsort(distances, kind="stable")
+    assert found["query"] == {"input": "query.npy[0]", "code": found["codes"][0]["code"]}
+    assert [row["input"] for row in found["codes"]] == [f"many.npy[{row}]" for row in expected]
+    assert [row["distance"] for row in found["codes"]] == distances[expected].tolist()
+    near = latentry.ok("hash", "hashing", "many.npy", "--query=query.npy", "--max-distance=1").splitlines()
+    assert [line.split()[0] for line in near] == [str(distance) for distance in sorted(distances) if distance <= 1]
+    np.save(latentry.folder / "far.npy", bundles.images(100)[distances > 0])
+    assert latentry.ok("hash", "hashing", "far.npy", "--query=query.npy", "--max-distance=0") == ""
+
+
 def test_models(latentry: Latentry) -> None:
     models = latentry.json("models")["models"]
     assert [(model["name"], model["version"], model["state"]) for model in models] == [
         ("cgan", 1, "ready"),
+        ("classifier", 1, "ready"),
         ("denoise-gaussian", 1, "ready"),
+        ("flat", 1, "ready"),
+        ("hashing", 1, "ready"),
         ("pictures", 1, "ready"),
         ("stacked", 1, "ready"),
         ("stylegan", 1, "ready"),
@@ -245,6 +309,22 @@ def test_wrong_command_lines(latentry: Latentry) -> None:
         ("reconstruct", "stacked", "images.npy", "-o", "images.npy/x"): "a folder that can be written to",
         ("sample", "vae", "-o", "empty.npy/../out.npy"): "a folder that is there",
         ("sample", "vae", "--count", "1000000000", *output): "--count: expected 1 to 1000000",
+        (
+            "hash",
+            "stacked",
+            "images.npy",
+        ): "MODEL: expected a model of the variant 'hashing', got 'stacked', a 'stacked'",
+        ("hash", "hashing", "images.npy", "--query", "images.npy"): "--query: expected one image, got 5",
+        ("hash", "hashing", "images.npy", "--max-distance", "2"): "--max-distance: expected with --query",
+        (
+            *("hash", "hashing", "images.npy", "--query", "photos/shoe0.png"),
+            *("--max-distance", "-1"),
+        ): "--max-distance: expected at least 0, got -1",
+        ("hash", "hashing", "nowhere.png"): "nowhere.png",
+        ("hash", "hashing"): "FILES",
+        ("classify", "classifier", "nowhere.npy"): "nowhere.npy",
+        ("classify", "classifier", "images.npy", "-o", "out.png"): "--output: expected *.npy",
+        ("classify", "flat", "photos/shoe0.png"): "expected an .npy file, as 'flat' takes rows of shape [16]",
         ("sample", "vae", "--labels", "boot", *output): "--labels: expected none, as 'vae'",
         (
             "interpolate",
@@ -289,6 +369,8 @@ def test_what_the_server_refuses(latentry: Latentry) -> None:
         ("encode", "stacked", "wide.npy"): "inputs",
         ("encode", "stacked", "loud.npy"): "inputs",
         ("sample", "cgan", "--labels", "7"): "labels",
+        ("sample", "classifier", "--labels", "boot"): "the model is not conditional",
+        ("classify", "stacked", "images.npy"): "CLASSIFY",
         ("encode", "stacked", "images.npy", "--address", "127.0.0.1:1"): "is latentry-server there (--address)",
     }.items():
         assert message in latentry.refused(1, *arguments, "-o", "out.npy")

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from latentry_client import AsyncClient, Client, FromCodings, FromSeeds, FromStyles, requests
+from latentry.v1 import inference_service_pb2 as pb
+from latentry_client import AsyncClient, Client, FromCodings, FromSeeds, FromStyles, hashing, requests
+from latentry_client.exceptions import BadResponseError
 from latentry_client.requests import Request
+from latentry_client.tensors import to_tensor
 
-from tests.client.plain_service import PlainService, decoded, drawn, encoded
+from tests.client.plain_service import PlainService, classified, decoded, drawn, encoded
 
 CODINGS = np.random.default_rng(1).random((600, 2), np.float32)
 LABELS = np.arange(600) % 3
@@ -28,7 +31,10 @@ LARGE: dict[str, Callable[[np.ndarray], Request[Any]]] = {
     "interpolate": lambda images: requests.interpolate(
         "plain", images, FromSeeds(list(range(600))), steps=3, mode="linear"
     ),
+    "hash": lambda images: requests.hash("plain", images),
     "score": lambda images: requests.score("plain", images),
+    "score calibrated": lambda images: requests.score("calibrated", images),
+    "classify": lambda images: requests.classify("plain", images),
     "style_mix grid": lambda _: requests.style_mix(
         "plain", FromCodings(CODINGS), FromStyles(CODINGS[:5]), layers=[1], noise_seed=4
     ),
@@ -61,6 +67,44 @@ def test_uint8_stays_uint8(client: Client, service: PlainService, images: np.nda
     assert len(service.requests[0].inputs.data) == 2 * 16
     np.testing.assert_allclose(encoding.codings, encoded(pixels.astype(np.float32) / 255), rtol=1e-6)
     assert client.reconstruct("plain", pixels, output_dtype="uint8").outputs.dtype == np.uint8
+
+
+def test_scores_above_the_threshold_are_anomalies(client: Client) -> None:
+    halves = np.zeros((3, 1, 4, 4), np.float32)
+    halves[0], halves[1, 0, :2] = 1, 1  # reconstructed as they are, and as half 0.5 and half 1: MSE 0 and 0.375
+    scores = client.score("calibrated", halves)
+    assert scores.threshold == 0.125
+    assert scores.is_anomaly is not None
+    assert scores.is_anomaly.tolist() == [False, True, False]
+    plain = client.score("plain", halves)
+    assert (plain.threshold, plain.is_anomaly) == (None, None)
+
+
+def test_classify(client: Client, images: np.ndarray) -> None:
+    classification = client.classify("plain", images[:5])
+    np.testing.assert_array_equal(classification.probabilities, classified(images[:5]))
+    assert classification.labels.tolist() == (images[:5, 0, 0, 0] > 0.5).astype(int).tolist()
+    assert classification.label_names == ("dark", "bright")
+    assert classification.names == ["bright" if label else "dark" for label in classification.labels]
+    assert classification.labels.dtype == np.int64
+
+
+def test_labels_without_a_name_are_no_answer(client: Client, images: np.ndarray) -> None:
+    with pytest.raises(BadResponseError, match=r"5 labels of 2 names with probabilities of shape \[5, 2\]"):
+        client.classify("miscounting", images[:5])
+
+
+def test_hash(client: Client, images: np.ndarray) -> None:
+    hashes = client.hash("plain", images[:5])
+    assert (hashes.codes.shape, hashes.num_bits, hashes.run.model) == ((5, 1), 2, "plain")
+    np.testing.assert_array_equal(hashing.to_bits(hashes.codes, hashes.num_bits), encoded(images[:5]) > 0.5)
+
+
+def test_codings_that_stand_for_no_bits_are_refused() -> None:
+    request = requests.hash("plain", np.zeros((1, 1, 4, 4), np.float32))
+    negative = pb.EncodeResponse(codings=to_tensor(np.array([[-0.5, 0.5]])), run=pb.RunInfo(model="plain"))
+    with pytest.raises(ValueError, match=r"model: expected one trained for hashing, got 'plain': .* got -0\.5 to 0\.5"):
+        request.parse(negative)
 
 
 def test_sample_and_its_seed(client: Client) -> None:

@@ -4,7 +4,8 @@ import asyncio
 
 import numpy as np
 import pytest
-from latentry_client import AsyncClient, Client, FromSeeds, exceptions, requests
+from latentry_client import AsyncClient, Client, FromSeeds, exceptions, hashing, requests
+from latentry_client.results import Classification, Hashes
 
 from tests.server import bundles
 
@@ -28,9 +29,35 @@ def test_images_in_and_out(server_address: str) -> None:
         np.testing.assert_allclose(outputs / 255, from_pixels, atol=0.003)
         errors = ((decoded.outputs - IMAGES) ** 2).mean((1, 2, 3))
         np.testing.assert_allclose(client.score("stacked", IMAGES).scores, errors, atol=1e-5)
+        flat = IMAGES.reshape(700, -1)
+        scores = client.score("flat", flat)
+        np.testing.assert_allclose(scores.scores, errors, atol=1e-5)
+        assert scores.threshold == pytest.approx(bundles.Flat().score().threshold, rel=1e-6)
+        np.testing.assert_allclose(
+            client.reconstruct("flat", flat).outputs, decoded.outputs.reshape(700, -1), atol=1e-5
+        )
         variance = client.encode("vae", IMAGES[:3], version=2).log_variance
         assert variance is not None
         np.testing.assert_allclose(variance, bundles.Vae(seed=1).log_variance(IMAGES[:3]), atol=1e-5)
+
+
+def test_classes_and_codes(server_address: str) -> None:
+    with Client(server_address) as client:
+        classification = client.classify("classifier", IMAGES)
+        expected = bundles.Classifier().probabilities(IMAGES)
+        np.testing.assert_allclose(classification.probabilities, expected, atol=1e-5)
+        assert classification.names == [bundles.LABELS[label] for label in expected.argmax(1)]
+        hashes = client.hash("hashing", IMAGES)
+        bits = hashing.to_bits(hashes.codes, hashes.num_bits)
+        np.testing.assert_array_equal(bits, bundles.Hashing().encode(IMAGES) > 0.5)
+        operations = [requests.classify("classifier", IMAGES[:9]), requests.hash("hashing", IMAGES[:9])]
+        streamed_classes, streamed_hashes = client.stream(operations)
+        assert isinstance(streamed_classes, Classification)
+        assert streamed_classes.names == classification.names[:9]
+        assert isinstance(streamed_hashes, Hashes)
+        np.testing.assert_array_equal(streamed_hashes.codes, hashes.codes[:9])
+        with pytest.raises(ValueError, match="model: expected one trained for hashing, got 'stacked'"):
+            client.hash("stacked", IMAGES)
 
 
 async def test_samples_do_not_depend_on_the_chunks(server_address: str) -> None:
@@ -84,6 +111,10 @@ async def test_many_at_once(server_address: str) -> None:
         (requests.encode("stacked", np.zeros((2, 1, 4, 5))), ValueError, "INVALID_INPUT", "inputs"),
         (requests.encode("stacked", np.zeros((0, 1, 4, 4))), ValueError, "INVALID_INPUT", "inputs"),
         (requests.encode("stacked", np.full((2, 1, 4, 4), 1.5)), ValueError, "INVALID_INPUT", "inputs"),
+        (requests.classify("classifier", np.zeros((2, 1, 4, 5))), ValueError, "INVALID_INPUT", "inputs"),
+        (requests.classify("classifier", np.full((1, 1, 4, 4), np.nan)), ValueError, "INVALID_INPUT", "inputs"),
+        (requests.classify("stacked", IMAGES), exceptions.FailedPreconditionError, "CAPABILITY_MISSING", None),
+        (requests.hash("cgan", IMAGES), exceptions.FailedPreconditionError, "CAPABILITY_MISSING", None),
         (requests.decode("stacked", [[np.inf, 0, 0]]), ValueError, "INVALID_INPUT", "codings"),
         (requests.decode("cgan", [[0.0, 0, 0]], labels=[3]), ValueError, "INVALID_INPUT", "labels"),
         (requests.encode("missing", IMAGES), exceptions.NotFoundError, "MODEL_NOT_FOUND", None),

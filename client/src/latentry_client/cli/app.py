@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import cyclopts
 
-from latentry_client.cli import generating, inference, models
+from latentry_client.cli import generating, hashing, inference, models
 from latentry_client.cli.report import say
 from latentry_client.exceptions import (
     DeadlineExceededError,
@@ -35,6 +35,8 @@ command.command(inference.encode)
 command.command(inference.reconstruct)
 command.command(inference.denoise)
 command.command(inference.score)
+command.command(inference.classify)
+command.command(hashing.hash_images, name="hash")
 command.command(generating.decode)
 command.command(generating.sample)
 command.command(generating.interpolate)

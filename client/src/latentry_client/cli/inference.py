@@ -1,4 +1,4 @@
-"""The commands that take images: encode, reconstruct, denoise, score."""
+"""The commands that take images: encode, reconstruct, denoise, score, classify."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +9,16 @@ from cyclopts import Parameter
 from latentry_client import requests
 from latentry_client.cli import inputs, outputs
 from latentry_client.cli.arguments import OutputPath, model_version
-from latentry_client.cli.connection import DEFAULTS, Connected
-from latentry_client.cli.report import run, show, show_run
+from latentry_client.cli.connection import DEFAULTS, Connected, Connection
+from latentry_client.cli.report import run, show, show_run, table
+from latentry_client.client import R
 from latentry_client.requests import Request
 from latentry_client.results import Outputs
 
 Strict = Annotated[bool, Parameter(negative="")]
+
+# What a line says of a score; without a threshold, nothing.
+_ANOMALY_WORDS = {None: (), False: ("normal",), True: ("anomaly",)}
 
 
 def encode(
@@ -29,11 +33,8 @@ def encode(
         strict: refuse images that are not in the model's size and colours, instead of converting them.
         connection: where the server is.
     """
-    name, version = model_version(model)
     path = outputs.npy_output(output)
-    with connection.open() as client:
-        batch = inputs.read(files, client.get_model(name, version=version), strict=strict)
-        encoding = run(client, requests.encode(name, batch.array, version=version))
+    _, encoding = _on_images(requests.encode, model, files, connection, strict=strict)
     outputs.write_npy(path, encoding.codings)
     show_run(encoding.run, encoding.codings, path, as_json=connection.json)
 
@@ -77,7 +78,7 @@ def score(
     strict: Strict = False,
     connection: Connected = DEFAULTS,
 ) -> None:
-    """Score images by how badly the model reconstructs them; high scores are anomalies.
+    """Score images by how badly the model reconstructs them; scores above the model's threshold are anomalies.
 
     Args:
         model: the model, <name> or <name>/<version>.
@@ -86,18 +87,73 @@ def score(
         strict: refuse images that are not in the model's size and colours, instead of converting them.
         connection: where the server is.
     """
-    name, version = model_version(model)
     path = None if output is None else outputs.npy_output(output)
-    with connection.open() as client:
-        batch = inputs.read(files, client.get_model(name, version=version), strict=strict)
-        result = run(client, requests.score(name, batch.array, version=version))
+    batch, result = _on_images(requests.score, model, files, connection, strict=strict)
     if path is not None:
         outputs.write_npy(path, result.scores)
         show_run(result.run, result.scores, path, as_json=connection.json)
         return
-    scores = [{"input": name, "score": float(value)} for name, value in zip(batch.names, result.scores, strict=True)]
-    data = {"model": result.run.model, "version": result.run.version, "scores": scores}
-    show(data, "\n".join(f"{row['score']:.6f}  {row['input']}" for row in scores), as_json=connection.json)
+    anomalies = [None] * len(result.scores) if result.is_anomaly is None else result.is_anomaly.tolist()
+    scores = [
+        {"input": name, "score": value, "is_anomaly": is_anomaly}
+        for name, value, is_anomaly in zip(batch.names, result.scores.tolist(), anomalies, strict=True)
+    ]
+    data = {
+        "model": result.run.model,
+        "version": result.run.version,
+        "threshold": result.threshold,
+        "scores": scores,
+    }
+    text = table([(f"{row['score']:.6f}", *_ANOMALY_WORDS[row["is_anomaly"]], row["input"]) for row in scores])
+    show(data, text, as_json=connection.json)
+
+
+def classify(
+    model: str,
+    files: list[Path],
+    /,
+    *,
+    output: OutputPath | None = None,
+    strict: Strict = False,
+    connection: Connected = DEFAULTS,
+) -> None:
+    """Name the most probable label of images.
+
+    Args:
+        model: the model, <name> or <name>/<version>.
+        files: image files, folders of images, .npy files of a batch.
+        output: *.npy for the probabilities of all labels; without, the most probable are printed.
+        strict: refuse images that are not in the model's size and colours, instead of converting them.
+        connection: where the server is.
+    """
+    path = None if output is None else outputs.npy_output(output)
+    batch, result = _on_images(requests.classify, model, files, connection, strict=strict)
+    if path is not None:
+        outputs.write_npy(path, result.probabilities)
+        show_run(result.run, result.probabilities, path, as_json=connection.json)
+        return
+    labels = result.labels.tolist()
+    classified = [
+        {"input": name, "label": label, "label_name": result.label_names[label], "probabilities": row}
+        for name, label, row in zip(batch.names, labels, result.probabilities.tolist(), strict=True)
+    ]
+    data = {
+        "model": result.run.model,
+        "version": result.run.version,
+        "label_names": result.label_names,
+        "labels": classified,
+    }
+    text = table([(f"{row['probabilities'][row['label']]:.6f}", row["label_name"], row["input"]) for row in classified])
+    show(data, text, as_json=connection.json)
+
+
+def _on_images(
+    operation: Callable[..., Request[R]], model: str, files: list[Path], connection: Connection, *, strict: bool
+) -> tuple[inputs.Batch, R]:
+    name, version = model_version(model)
+    with connection.open() as client:
+        batch = inputs.read(files, client.get_model(name, version=version), strict=strict)
+        return batch, run(client, operation(name, batch.array, version=version))
 
 
 def _images_to_images(
@@ -105,7 +161,7 @@ def _images_to_images(
     model: str,
     files: list[Path],
     path: Path,
-    connection: Connected,
+    connection: Connection,
     *,
     strict: bool,
 ) -> None:

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 
 from latentry_client.cli.arguments import model_version
 from latentry_client.cli.connection import DEFAULTS, Connected
-from latentry_client.cli.report import show
+from latentry_client.cli.report import show, table
 from latentry_client.results import Model
 
 app = cyclopts.App(name="models", help="List the models; show, load and unload one.")
@@ -91,9 +91,7 @@ def _show(models: Sequence[Model], *, as_json: bool) -> None:
     for model in models:
         what = model.error or ", ".join(sorted(model.capabilities))
         rows.append((model.name, str(model.version), model.state, model.variant, what))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    show({"models": [_summary(model) for model in models]}, "\n".join(lines), as_json=as_json)
+    show({"models": [_summary(model) for model in models]}, table(rows), as_json=as_json)
 
 
 def _summary(model: Model) -> dict[str, Any]:

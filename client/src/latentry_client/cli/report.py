@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,15 @@ def say(message: str) -> None:
 
 
 def show(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """Print a result, for people or for machines."""
-    print(json.dumps(data) if as_json else text, flush=True)
+    """Print a result, for people or for machines; people are not shown an empty line."""
+    if as_json or text:
+        print(json.dumps(data) if as_json else text, flush=True)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows out in columns, two spaces between them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def show_run(info: RunInfo, rows: Array, path: Path, *, as_json: bool, **more: int) -> None:
