@@ -34,12 +34,12 @@ def test_example(block: str, server_address: str, tmp_path: Path) -> None:
 
 
 def test_all_examples_are_found() -> None:
-    assert len(BLOCKS) == sum(page.read_text("utf-8").count("```python") for page in PAGES) >= 9
+    assert len(BLOCKS) == sum(page.read_text("utf-8").count("```python") for page in PAGES) >= 12
 
 
 def test_every_command_is_in_the_guide() -> None:
     helped = subprocess.run([COMMANDS / "latentry", "--help"], capture_output=True, text=True, check=True).stdout
     commands = re.findall(r"^│ ([a-z][a-z-]+) ", helped, re.MULTILINE)
-    assert len(commands) == 10
+    assert len(commands) == 12
     guide = PAGES[0].read_text("utf-8")
     assert [command for command in commands if f"\n    latentry {command}" not in guide] == []
