@@ -42,7 +42,7 @@ class OptimizerConfig:
 class DataConfig:
     """Which images to train on."""
 
-    name: Literal["fashion-mnist", "digits", "npz", "folder"] = "fashion-mnist"
+    name: Literal["fashion-mnist", "digits", "toy-3d", "npz", "folder"] = "fashion-mnist"
     """Where images come from."""
     path: Path | None = None
     """The file of `npz` or the folder of `folder`; refused by the others."""
@@ -52,6 +52,8 @@ class DataConfig:
     """`folder`: one channel instead of three."""
     strict: bool = False
     """`folder`: refuse a folder with unreadable images instead of skipping them."""
+    held_out_label: str | None = None
+    """A class, by its name or number, that only test images are of: how well is it noticed as unusual?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -3,21 +3,29 @@
 from pathlib import Path
 
 from latentry_trainer.config import DataConfig
-from latentry_trainer.data import digits, fashion_mnist, folder, npz
+from latentry_trainer.data import digits, fashion_mnist, folder, npz, toy_3d
 from latentry_trainer.data.dataset import Dataset, Split, to_floats
+from latentry_trainer.data.held_out import hold_out
 
 
 def load_dataset(config: DataConfig) -> Dataset:
-    """Loads the data set that a configuration names.
+    """Loads the data set that a configuration names, a class held out where it names one.
 
     Raises:
         ValueError: It is not there or not as expected.
     """
+    dataset = _load(config)
+    return dataset if config.held_out_label is None else hold_out(dataset, config.held_out_label)
+
+
+def _load(config: DataConfig) -> Dataset:
     match config.name, config.path:
         case "fashion-mnist", None:
             return fashion_mnist.load()
         case "digits", None:
             return digits.load()
+        case "toy-3d", None:
+            return toy_3d.load()
         case "npz", Path() as path:
             return npz.load(path)
         case "folder", Path() as path:

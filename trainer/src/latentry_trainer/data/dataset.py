@@ -30,6 +30,8 @@ class Dataset:
     """Names by label; empty where the source has no labels."""
     splits: Mapping[Split, slice]
     """The rows of each split."""
+    held_out_label: int | None = None
+    """The class that only test images are of; see `hold_out`."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -67,7 +69,7 @@ def with_own_splits(
 
     Args:
         name: The source's name.
-        images: uint8 [N, C, H, W].
+        images: In the form of `Dataset.images`.
         labels: Whole numbers [N], or None.
         label_names: Names by label.
 

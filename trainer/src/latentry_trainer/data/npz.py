@@ -1,4 +1,4 @@
-"""One's own images in a NumPy archive."""
+"""One's own images or vectors in a NumPy archive."""
 
 from pathlib import Path
 from zipfile import BadZipFile
@@ -28,8 +28,8 @@ def load(path: Path) -> Dataset:
     """Reads `images` and, where there, `labels`; split by `with_own_splits`.
 
     Args:
-        path: An .npz file. `images` [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels, uint8 or floats
-            in [0, 1]; `labels` whole numbers [N] from 0.
+        path: An .npz file. `images` [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels, or vectors [N, D];
+            uint8 or floats in [0, 1]; `labels` whole numbers [N] from 0.
 
     Raises:
         ValueError: The file or an array is not as expected. Pickled objects are never loaded.
@@ -50,16 +50,8 @@ def load(path: Path) -> Dataset:
 
 
 def _images(array: np.ndarray, path: Path) -> np.ndarray:
-    """Any accepted form -> uint8 [N, C, H, W]."""
-    if array.ndim == 3:  # [N, H, W]
-        array = array[:, np.newaxis]
-    elif array.ndim == 4 and array.shape[1] not in _NUM_CHANNELS:  # [N, H, W, C]
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in _NUM_CHANNELS or not array.size:
-        raise ValueError(
-            f"option --data.path: `images` of {path} has the shape {array.shape}, expected [N, H, W], [N, C, H, W] or "
-            "[N, H, W, C] with 1 or 3 channels"
-        )
+    """Any accepted form -> images, uint8 [N, C, H, W], or vectors [N, D], uint8 or float32."""
+    array = _shaped(array, path)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if not np.issubdtype(array.dtype, np.floating):
@@ -69,8 +61,23 @@ def _images(array: np.ndarray, path: Path) -> np.ndarray:
             f"option --data.path: `images` of {path} has values from {array.min()} to {array.max()}, expected finite "
             "floats in [0, 1]"
         )
-    pixels: np.ndarray = np.rint(array * 255).astype(np.uint8, order="C")
-    return pixels
+    is_vectors = array.ndim == 2  # these are kept as exact as they come; a pixel has one of 256 values
+    return array.astype(np.float32, order="C") if is_vectors else np.rint(array * 255).astype(np.uint8, order="C")
+
+
+def _shaped(array: np.ndarray, path: Path) -> np.ndarray:
+    """Any accepted shape -> [N, C, H, W] or [N, D]."""
+    if array.ndim == 3:  # [N, H, W]
+        array = array[:, np.newaxis]
+    elif array.ndim == 4 and array.shape[1] not in _NUM_CHANNELS:  # [N, H, W, C]
+        array = array.transpose(0, 3, 1, 2)
+    is_images = array.ndim == 4 and array.shape[1] in _NUM_CHANNELS
+    if not array.size or not (is_images or array.ndim == 2):
+        raise ValueError(
+            f"option --data.path: `images` of {path} has the shape {array.shape}, expected [N, H, W], [N, C, H, W] or "
+            "[N, H, W, C] with 1 or 3 channels, or vectors [N, D]"
+        )
+    return array
 
 
 def _check_labels(labels: np.ndarray, num_images: int, path: Path) -> None:
