@@ -3,7 +3,6 @@ from math import log
 
 import pytest
 import torch
-from latentry_trainer.data import Dataset
 from latentry_trainer.evaluation import Subject, validate
 from latentry_trainer.evaluation.information import measure_information, pixel_entropy_nats
 from latentry_trainer.variants import Batch

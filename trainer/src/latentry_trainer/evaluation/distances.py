@@ -54,7 +54,7 @@ def frechet_distance(a: FeatureSet, b: FeatureSet) -> float:
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
     trace = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
     distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * trace
-    return max(distance.item(), 0.0)  # rounding alone goes below 0
+    return max(float(distance), 0.0)  # rounding alone goes below 0
 
 
 # MMD² = E k(x, x') + E k(y, y') - 2 E k(x, y), x ≠ x' and y ≠ y': Bińkowski et al. 2018, section 4

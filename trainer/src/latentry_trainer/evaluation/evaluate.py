@@ -6,13 +6,21 @@ import torch
 from torch import Tensor
 
 from latentry_trainer.data import Dataset, Split
+from latentry_trainer.evaluation.information import measure_information
+from latentry_trainer.evaluation.likelihood import measure_likelihood
 from latentry_trainer.evaluation.moments import measure_moments
+from latentry_trainer.evaluation.probe import measure_probe
 from latentry_trainer.evaluation.reconstruction import reconstruction_figures
 from latentry_trainer.evaluation.subject import Subject
 from latentry_trainer.variants import Batch, Variant
 
 # What is measured after training beyond `validate`, in order; each gives figures by name, none where it does not apply.
-_MEASURES: tuple[Callable[[Subject], Mapping[str, float]], ...] = (measure_moments,)
+_MEASURES: tuple[Callable[[Subject], Mapping[str, float]], ...] = (
+    measure_information,
+    measure_likelihood,
+    measure_moments,
+    measure_probe,
+)
 
 
 @torch.no_grad()

@@ -1,0 +1,100 @@
+"""How close samples come to images, by what a classifier of our own sees in both."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from latentry_trainer.data import Dataset, Split, to_floats
+from latentry_trainer.evaluation.distances import FeatureSet, frechet_distance, kernel_distance, neighbourhood_figures
+from latentry_trainer.evaluation.features import FeatureNetwork, fashion_mnist_network
+from latentry_trainer.evaluation.subject import Subject
+from latentry_trainer.variants import Generative
+
+_MAX_SAMPLES = 10_000
+_BATCH_ROWS = 1_000
+_NOISE_SEED = 0
+
+
+def measure_samples(subject: Subject) -> dict[str, float]:
+    """`sample_figures` of as many samples as the split has images, at most 10 000, against those images.
+
+    Each has a `_floor`, what training images get in the samples' place, and a `_ceiling`, what uniform noise gets. Of
+    models that sample, on images that the classifier knows.
+    """
+    variant = subject.variant
+    if not isinstance(variant, Generative) or "SAMPLE" not in variant.capabilities:
+        return {}
+    network = fashion_mnist_network()
+    if not network.knows(subject.dataset):
+        return {}
+    anchors = _anchors(network, subject.dataset, subject.split)
+    generator = subject.generator()
+    batches = torch.split(subject.images[:_MAX_SAMPLES], _BATCH_ROWS)
+    samples = torch.cat([variant.sample(len(batch), generator).cpu() for batch in batches])
+    return {
+        **sample_figures(network, samples, anchors.reals),
+        **{f"{name}_floor": value for name, value in anchors.floors.items()},
+        **{f"{name}_ceiling": value for name, value in anchors.ceilings.items()},
+    }
+
+
+def sample_figures(network: FeatureNetwork, samples: Tensor, reals: FeatureSet) -> dict[str, float]:
+    """Figures of samples [N, C, H, W] in [0, 1] against the features of real images.
+
+    - fcd, kid: see `frechet_distance` and `kernel_distance`;
+    - precision, recall, density, coverage: see `neighbourhood_figures`;
+    - smallest_class_share, class_entropy_nats: see `class_figures`.
+    """
+    features, probabilities = network(samples)
+    seen = FeatureSet(features=features)
+    return {
+        "fcd": frechet_distance(seen, reals),
+        "kid": kernel_distance(seen, reals),
+        **neighbourhood_figures(seen, reals),
+        **class_figures(probabilities),
+    }
+
+
+def class_figures(probabilities: Tensor) -> dict[str, float]:
+    """How evenly samples fall into classes, from the probabilities [N, K] that are predicted for them.
+
+    - smallest_class_share: part of the samples in the rarest class, 0 where one is missing;
+    - class_entropy_nats: entropy of the mean prediction, ln K where all classes are as likely.
+    """
+    num_rows, num_classes = probabilities.shape
+    counts = probabilities.argmax(dim=1).bincount(minlength=num_classes)
+    return {
+        "smallest_class_share": counts.min().item() / num_rows,
+        "class_entropy_nats": torch.special.entr(probabilities.double().mean(dim=0)).sum().item(),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Anchors:
+    """What samples are held against: a split's images, and the best and the worst figures to expect."""
+
+    reals: FeatureSet
+    floors: dict[str, float]
+    ceilings: dict[str, float]
+
+
+_known_anchors: dict[tuple[str, Split], _Anchors] = {}
+
+
+def _anchors(network: FeatureNetwork, dataset: Dataset, split: Split) -> _Anchors:
+    """A split's anchors, made once a process: they take longer than a model's own figures."""
+    key = (dataset.sha256, split)
+    if key not in _known_anchors:
+        _known_anchors[key] = _make_anchors(network, dataset, split)
+    return _known_anchors[key]
+
+
+def _make_anchors(network: FeatureNetwork, dataset: Dataset, split: Split) -> _Anchors:
+    images = to_floats(dataset.images_of(split)[:_MAX_SAMPLES])
+    reals = FeatureSet(features=network(images)[0])
+    others = to_floats(dataset.images_of("train")[: len(images)])
+    noise = torch.rand(images.shape, generator=Generator().manual_seed(_NOISE_SEED))
+    return _Anchors(
+        reals=reals, floors=sample_figures(network, others, reals), ceilings=sample_figures(network, noise, reals)
+    )
