@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from latentry.v1 import inference_service_pb2 as pb
 from latentry_client import AsyncClient, Client, FromCodings, FromSeeds, FromStyles, hashing, requests
-from latentry_client.exceptions import BadResponseError
+from latentry_client.exceptions import BadResponseError, FailedPreconditionError
 from latentry_client.requests import Request
 from latentry_client.tensors import to_tensor
 
@@ -103,7 +103,7 @@ def test_hash(client: Client, images: np.ndarray) -> None:
 def test_codings_that_stand_for_no_bits_are_refused() -> None:
     request = requests.hash("plain", np.zeros((1, 1, 4, 4), np.float32))
     negative = pb.EncodeResponse(codings=to_tensor(np.array([[-0.5, 0.5]])), run=pb.RunInfo(model="plain"))
-    with pytest.raises(ValueError, match=r"model: expected one trained for hashing, got 'plain': .* got -0\.5 to 0\.5"):
+    with pytest.raises(FailedPreconditionError, match=r"'plain' is not trained for hashing: .* got -0\.5 to 0\.5"):
         request.parse(negative)
 
 

@@ -56,7 +56,7 @@ def test_classes_and_codes(server_address: str) -> None:
         assert streamed_classes.names == classification.names[:9]
         assert isinstance(streamed_hashes, Hashes)
         np.testing.assert_array_equal(streamed_hashes.codes, hashes.codes[:9])
-        with pytest.raises(ValueError, match="model: expected one trained for hashing, got 'stacked'"):
+        with pytest.raises(exceptions.FailedPreconditionError, match="'stacked' is not trained for hashing"):
             client.hash("stacked", IMAGES)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from latentry_client import AsyncClient, Client, exceptions, requests
 from latentry_client.requests import Request
-from latentry_client.results import Encoding, Outputs, Samples
+from latentry_client.results import Classification, Encoding, Outputs, Samples
 
 from tests.client.plain_service import PlainService, encoded
 
@@ -50,6 +50,15 @@ async def test_an_error_in_its_place(address: str, client: Client, images: np.nd
     assert [type(result) for result in from_async] == [type(result) for result in results]
     with pytest.raises(exceptions.NotFoundError, match="Encode of 'missing'"):
         list(client.stream(mixed))
+
+
+async def test_an_answer_that_cannot_be_used_in_its_place(address: str, client: Client, images: np.ndarray) -> None:
+    mixed = [requests.classify(model, images[:2]) for model in ("plain", "miscounting", "plain")]
+    results = list(client.stream(mixed, return_exceptions=True))
+    assert [type(result) for result in results] == [Classification, exceptions.BadResponseError, Classification]
+    async with AsyncClient(address) as async_client:
+        with pytest.raises(exceptions.BadResponseError, match="2 labels of 2 names"):
+            _ = [result async for result in async_client.stream(mixed)]
 
 
 def test_requests_are_taken_as_there_is_room(client: Client, images: np.ndarray) -> None:

@@ -81,7 +81,7 @@ def hash(  # noqa: A001 - the operation's name
 ) -> Request[Hashes]:
     """Map inputs to the binary codes of a model trained for semantic hashing: like inputs have like codes.
 
-    On the wire it is Encode. A model whose codings are not between 0 and 1 raises ValueError.
+    On the wire it is Encode. A model whose codings are not between 0 and 1 raises FailedPreconditionError.
     """
     return _on_inputs("Encode", pb.EncodeRequest, responses.hashes, model, inputs, version, timeout_s)
 

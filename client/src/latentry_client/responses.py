@@ -9,7 +9,7 @@ from latentry.v1 import inference_service_pb2 as pb
 from latentry.v1 import manifest_pb2, model_service_pb2
 
 from latentry_client import hashing
-from latentry_client.exceptions import BadResponseError
+from latentry_client.exceptions import BadResponseError, CallContext, FailedPreconditionError
 from latentry_client.results import (
     Classification,
     Encoding,
@@ -84,13 +84,16 @@ def hashes(response: pb.EncodeResponse) -> Hashes:
     """Make the binary codes of Encode's codings.
 
     Raises:
-        ValueError: the model is none whose codings stand for bits.
+        FailedPreconditionError: the model's codings stand for no bits.
     """
     codings = to_array(response.codings)
     try:
         codes = hashing.to_codes(codings)
     except ValueError as error:
-        raise ValueError(f"model: expected one trained for hashing, got {response.run.model!r}: {error}") from error
+        model_name = response.run.model
+        raise FailedPreconditionError(
+            f"model {model_name!r} is not trained for hashing: {error}", call=CallContext("Encode", model_name)
+        ) from error
     return Hashes(codes=codes, num_bits=codings.shape[1], run=run_info(response.run))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from google.protobuf.message import Message
 from latentry.v1 import inference_service_pb2 as pb
 
 from latentry_client.exceptions import BadResponseError, CallContext, LatentryError, from_status
@@ -68,7 +69,7 @@ class Window(Generic[R]):
         if kind == "error":
             self._arrived[response.request_id] = from_status(response.error, CallContext(request.rpc, request.model))
         elif kind == _FIELDS[request.rpc]:
-            self._arrived[response.request_id] = request.parse(getattr(response, kind))
+            self._arrived[response.request_id] = _parsed(request, getattr(response, kind))
         else:
             raise BadResponseError(f"a result of {kind} for a request of {request.rpc}", call=STREAM)
 
@@ -86,3 +87,10 @@ class Window(Generic[R]):
         """
         if self._waiting:
             raise BadResponseError(f"the stream ended with {len(self._waiting)} requests unanswered", call=STREAM)
+
+
+def _parsed(request: Request[R], response: Message) -> R | LatentryError:
+    try:
+        return request.parse(response)
+    except LatentryError as error:
+        return error
