@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from latentry_trainer.data import Dataset, Split
+from latentry_trainer.evaluation.anomaly import measure_anomalies
 from latentry_trainer.evaluation.information import measure_information
 from latentry_trainer.evaluation.likelihood import measure_likelihood
 from latentry_trainer.evaluation.moments import measure_moments
+from latentry_trainer.evaluation.pca import measure_pca
 from latentry_trainer.evaluation.probe import measure_probe
 from latentry_trainer.evaluation.reconstruction import reconstruction_figures
 from latentry_trainer.evaluation.subject import Subject
@@ -16,9 +18,11 @@ from latentry_trainer.variants import Batch, Variant
 
 # What is measured after training beyond `validate`, in order; each gives figures by name, none where it does not apply.
 _MEASURES: tuple[Callable[[Subject], Mapping[str, float]], ...] = (
+    measure_anomalies,
     measure_information,
     measure_likelihood,
     measure_moments,
+    measure_pca,
     measure_probe,
 )
 

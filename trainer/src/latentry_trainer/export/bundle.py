@@ -31,7 +31,7 @@ def publish(
         model_name: 1 to 63 of [a-z0-9._-], the first a letter or digit.
         variant_name: The kind of model: stacked, vae …
         preset: The training configuration's name.
-        metrics: What was measured: {split: {name: value}}.
+        metrics: What was measured: {split: {name: value}}; the score's threshold is of the validation split.
         provenance: See `manifest.describe_provenance`.
         label_names: The data set's, by label number; kept where a graph takes labels.
 
@@ -57,6 +57,7 @@ def publish(
         graphs=[manifests.describe_graph(graph, content) for graph, content in files.items()],
         metrics=manifests.describe_metrics(metrics),
         provenance=provenance,
+        score=manifests.describe_score(metrics),
     )
 
     def manifest_file(version: int) -> bytes:

@@ -10,6 +10,7 @@ import torch
 from google.protobuf import json_format
 from latentry.v1 import manifest_pb2, tensor_pb2
 
+from latentry_trainer.evaluation.anomaly import SCORE_QUANTILE
 from latentry_trainer.variants.base import ExportGraph, GraphTensor
 
 _DATA_TYPES = {torch.float32: tensor_pb2.DATA_TYPE_FLOAT32, torch.int64: tensor_pb2.DATA_TYPE_INT64}
@@ -75,6 +76,14 @@ def describe_metrics(metrics: Mapping[str, Mapping[str, float]]) -> list[manifes
         for split, values in metrics.items()
         for name, value in values.items()
     ]
+
+
+def describe_score(metrics: Mapping[str, Mapping[str, float]]) -> manifest_pb2.ScoreCalibration | None:
+    """Returns which scores are unusual, from {split: {name: value}}; None where that was not measured."""
+    threshold = metrics.get("validation", {}).get("score_threshold")
+    if threshold is None:
+        return None
+    return manifest_pb2.ScoreCalibration(quantile=SCORE_QUANTILE, threshold=threshold)
 
 
 def to_json(manifest: manifest_pb2.Manifest) -> bytes:

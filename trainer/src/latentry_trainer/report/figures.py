@@ -8,16 +8,36 @@ _Better = Literal["lower", "higher"]
 
 # By name: which way is better, and what it means. In the order in which figures are shown.
 _MEANINGS: dict[str, tuple[_Better, str]] = {
-    "loss":             ("lower",  "negative evidence lower bound per pixel: bce + kl"),
-    "bce":              ("lower",  "binary cross-entropy, mean over pixels"),
-    "kl":               ("lower",  "KL divergence of the codings from N(0, I), per pixel"),
-    "rounded_accuracy": ("higher", "part of pixels that agree when rounded to black or white"),
-    "mse":              ("lower",  "mean squared error of the reconstruction"),
-    "psnr_db":          ("higher", "peak signal-to-noise ratio of the reconstruction, dB"),
-    "noisy_psnr_db":    ("higher", "peak signal-to-noise ratio of the corrupted inputs, dB"),
-    "denoised_psnr_db": ("higher", "peak signal-to-noise ratio of the denoised inputs, dB"),
-    "sample_mean_rmse": ("lower",  "how far the samples' mean image is from the images'"),
-    "sample_std_rmse":  ("lower",  "how far the samples' pixel deviations are from the images'"),
+    "loss":                 ("lower",  "negative evidence lower bound per pixel: bce + kl"),
+    "bce":                  ("lower",  "binary cross-entropy, mean over pixels, nats"),
+    "kl":                   ("lower",  "KL divergence of the codings from N(0, I), per pixel"),
+    "rounded_accuracy":     ("higher", "part of pixels that agree when rounded to black or white"),
+    "mse":                  ("lower",  "mean squared error of the reconstruction"),
+    "psnr_db":              ("higher", "peak signal-to-noise ratio of the reconstruction, dB"),
+    "noisy_psnr_db":        ("higher", "peak signal-to-noise ratio of the corrupted inputs, dB"),
+    "denoised_psnr_db":     ("higher", "peak signal-to-noise ratio of the denoised inputs, dB"),
+    "entropy_nats":         ("lower",  "entropy of the images per pixel: no bce is lower"),
+    "kl_from_data_nats":    ("lower",  "KL divergence of reconstructions from images per pixel: bce less entropy"),
+    "bce_bits":             ("lower",  "bce in bits per pixel"),
+    "entropy_bits":         ("lower",  "entropy of the images in bits per pixel"),
+    "kl_from_data_bits":    ("lower",  "bce less entropy in bits per pixel"),
+    "log_likelihood_nats":  ("higher", "log-likelihood of an image, from 100 importance-weighted codings"),
+    "elbo_nats":            ("higher", "evidence lower bound of an image, from the same codings"),
+    "probe_accuracy":       ("higher", "accuracy of a linear classifier on the codings"),
+    "fcd":                  ("lower",  "Fréchet distance of samples from images, in our own classifier's features"),
+    "kid":                  ("lower",  "kernel distance of samples from images, in the same features"),
+    "precision":            ("higher", "part of the samples that lie among the images"),
+    "recall":               ("higher", "part of the images that lie among the samples"),
+    "density":              ("higher", "how densely images lie around the samples; can be above 1"),
+    "coverage":             ("higher", "part of the images that have a sample near them"),
+    "smallest_class_share": ("higher", "part of the samples in the rarest class"),
+    "class_entropy_nats":   ("higher", "entropy of the samples' mean class prediction"),
+    "score_threshold":      ("lower",  "anomaly score, the reconstruction's error, that 99 % of the images stay under"),
+    "false_alarm_rate":     ("lower",  "part of usual images with a score above the threshold"),
+    "anomaly_recall":       ("higher", "part of the held-out class with a score above the threshold"),
+    "auroc":                ("higher", "chance that an image of the held-out class has a higher score than another"),
+    "sample_mean_rmse":     ("lower",  "how far the samples' mean image is from the images'"),
+    "sample_std_rmse":      ("lower",  "how far the samples' pixel deviations are from the images'"),
 }  # fmt: skip
 
 
@@ -31,6 +51,10 @@ class Figure:
     """In words; empty for a figure that this module does not know."""
     values: Mapping[str, float]
     """By split."""
+    floors: Mapping[str, float]
+    """By split: what real images get in the samples' place; empty where there is none."""
+    ceilings: Mapping[str, float]
+    """By split: what noise gets."""
     target: str
     """`≤ 0.2845`; empty where there is none."""
     reached: bool | None
@@ -38,21 +62,32 @@ class Figure:
 
 
 def describe(evaluation: Mapping[str, Mapping[str, float]], targets: Mapping[str, float]) -> list[Figure]:
-    """Returns the figures of {split: {name: value}} in their usual order, with targets by name."""
-    names = {name: None for values in evaluation.values() for name in values}
+    """Returns the figures of {split: {name: value}} in their usual order, with targets by name.
+
+    `<name>_floor` and `<name>_ceiling` are no figures of their own, but stand beside the one that they belong to.
+    """
+    all_names = {name: None for values in evaluation.values() for name in values}
+    names = [name for name in all_names if not name.endswith(("_floor", "_ceiling"))]
     usual = [name for name in _MEANINGS if name in names]
     others = [name for name in names if name not in _MEANINGS]
     return [_figure(name, evaluation, targets.get(name)) for name in usual + others]
 
 
 def _figure(name: str, evaluation: Mapping[str, Mapping[str, float]], target: float | None) -> Figure:
+    def by_split(name: str) -> Mapping[str, float]:
+        return {split: figures[name] for split, figures in evaluation.items() if name in figures}
+
     better, meaning = _MEANINGS.get(name, ("lower", ""))
-    values = {split: figures[name] for split, figures in evaluation.items() if name in figures}
-    if target is None:
-        return Figure(name=name, meaning=meaning, values=values, target="", reached=None)
-    value = values.get("validation")
-    if better == "lower":
-        sign, reached = "≤", None if value is None else value <= target
-    else:
-        sign, reached = "≥", None if value is None else value >= target
-    return Figure(name=name, meaning=meaning, values=values, target=f"{sign} {target:g}", reached=reached)
+    values = by_split(name)
+    reached = None
+    if target is not None and "validation" in values:
+        reached = values["validation"] <= target if better == "lower" else values["validation"] >= target
+    return Figure(
+        name=name,
+        meaning=meaning,
+        values=values,
+        floors=by_split(f"{name}_floor"),
+        ceilings=by_split(f"{name}_ceiling"),
+        target="" if target is None else f"{'≤' if better == 'lower' else '≥'} {target:g}",
+        reached=reached,
+    )
