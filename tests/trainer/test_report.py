@@ -179,6 +179,19 @@ def test_a_target_is_for_the_validation_split() -> None:
     assert [figure.reached for figure in describe({"test": {"bce": 0.2}}, {"bce": 0.3})] == [None]
 
 
+def test_floor_and_ceiling_stand_beside_their_figure() -> None:
+    evaluation = {
+        "validation": {"fcd": 9.0, "fcd_floor": 1.5, "fcd_ceiling": 700.0, "bce": 0.28},
+        "test": {"fcd": 8.0, "fcd_floor": 1.25, "fcd_ceiling": 710.0, "bce": 0.29},
+    }
+    bce, fcd = describe(evaluation, {"fcd": 9.5})
+    assert (fcd.name, fcd.target, fcd.reached) == ("fcd", "≤ 9.5", True)
+    assert fcd.floors == {"validation": 1.5, "test": 1.25}
+    assert fcd.ceilings == {"validation": 700.0, "test": 710.0}
+    assert not bce.floors
+    assert not bce.ceilings
+
+
 # The report
 
 
@@ -215,7 +228,11 @@ def run_folder(tmp_path: Path) -> Path:
         "training": {"sizes": [1, 2]},
     }
     (tmp_path / "config.json").write_text(json.dumps(configuration))
-    (tmp_path / "evaluation.json").write_text(json.dumps({"validation": {"bce": 0.31415}, "test": {"bce": 0.2}}))
+    evaluation = {
+        "validation": {"bce": 0.31415, "fcd": 9.0, "fcd_floor": 1.5, "fcd_ceiling": 700.0},
+        "test": {"bce": 0.2},
+    }
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
     values = {"images_seen": 10, "stage": "joint", "epoch": 1, "split": "train", "values": {"autoencoder_loss": 0.5}}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(values) + "\n")
     variant = VAE(VAE.Config(), SHAPE)
@@ -237,6 +254,7 @@ def test_the_report_has_every_part(run_folder: Path) -> None:
         "bce",
         "0.3141",
         "0.2000",
+        "floor 1.5000, ceiling 700.00",
         "≤ 0.3",
         "missed",
         "9 000 training images",
