@@ -10,7 +10,7 @@ import pytest
 import torch
 from latentry_trainer.report.curves import collect_curves, draw_curves
 from latentry_trainer.report.figures import describe
-from latentry_trainer.report.grids import tile, write_grid
+from latentry_trainer.report.grids import as_images, tile, write_grid
 from latentry_trainer.report.pictures import NUM_COLUMNS, NUM_INPUTS, draw, write_pictures
 from latentry_trainer.report.report import write_report
 from latentry_trainer.report.tsne import embed, write_map
@@ -58,6 +58,20 @@ def test_a_grid_is_a_png_of_enlarged_pixels(tmp_path: Path, num_channels: int, m
         pixels = np.asarray(picture)
         assert (picture.mode, picture.size) == (mode, (2 * 88, 2 * 58))
     np.testing.assert_array_equal(pixels[::2, ::2].reshape(58, 88, num_channels), tile(images, 3))
+
+
+def test_wide_images_are_not_enlarged_to_giants(tmp_path: Path) -> None:
+    write_grid(tmp_path / "grid.png", np.zeros((4, 1, 1, 3000)), num_columns=2)
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.size == (2 * 3000 + 2, 1 + 2 + 1)
+
+
+def test_vectors_are_drawn_as_squares() -> None:
+    images = as_images(np.array([[0.1, 0.2, 0.3, 0.4, 0.5]]))
+    np.testing.assert_array_equal(images, [[[[0.1, 0.2, 0.3], [0.4, 0.5, 1], [1, 1, 1]]]])
+    flattened = np.random.default_rng(0).random((2, 1, 7, 7))
+    np.testing.assert_array_equal(as_images(flattened.reshape(2, 49)), flattened)
+    assert as_images(flattened) is flattened
 
 
 # Pictures

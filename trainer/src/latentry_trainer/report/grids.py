@@ -1,5 +1,6 @@
 """Images side by side in one picture."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _GAP_PX = 2
-_SMALLEST_SIDE_PX = 56  # of one image in a file: Fashion-MNIST's 28 pixels are drawn twice as large
+_SMALLEST_SIZE_PX = 56  # of one image's longer side in a file: Fashion-MNIST's 28 pixels are drawn twice as large
+
+
+def as_images(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Images [N, C, H, W] as they are; vectors [N, D] as grey squares [N, 1, S, S], values in reading order, then white."""
+    if rows.ndim == 4:
+        return rows
+    num_rows, num_values = rows.shape
+    size = math.ceil(math.sqrt(num_values))
+    padded = np.pad(rows, ((0, 0), (0, size**2 - num_values)), constant_values=1)
+    return padded.reshape(num_rows, 1, size, size)
 
 
 def tile(images: NDArray[np.floating], num_columns: int) -> NDArray[np.uint8]:
@@ -42,7 +53,7 @@ def write_grid(path: Path, images: NDArray[np.floating], *, num_columns: int) ->
         num_columns: Images in a row.
     """
     canvas = tile(images, num_columns)
-    factor = -(-_SMALLEST_SIDE_PX // min(images.shape[2:]))
+    factor = -(-_SMALLEST_SIZE_PX // max(images.shape[2:]))
     picture = Image.fromarray(canvas.squeeze(axis=2) if canvas.shape[2] == 1 else canvas)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(

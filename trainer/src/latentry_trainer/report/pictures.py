@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentry_trainer.evaluation import Corrupting
-from latentry_trainer.report.grids import write_grid
+from latentry_trainer.report.grids import as_images, write_grid
 from latentry_trainer.variants import Autoencoder, Batch, Generative, Variant
 
 NUM_COLUMNS = 10
@@ -21,12 +21,12 @@ def draw(variant: Variant, inputs: Tensor, *, seed: int = 0) -> Mapping[str, Ten
 
     Args:
         variant: In any state of training; left in eval mode.
-        inputs: Images [N, C, H, W] in [0, 1] on the variant's device.
+        inputs: Images [N, C, H, W] or vectors [N, D] in [0, 1] on the variant's device.
         seed: Of the noise and the codings.
 
     Returns:
-        Images [M, C, H, W] to lay out in rows of 10, by the picture's name: `reconstructions` (a row of originals, a
-        row of what became of them, …), `denoising` (originals, corrupted, denoised, …), `samples`.
+        Images [M, C, H, W] or vectors [M, D] to lay out in rows of 10, by the picture's name: `reconstructions` (a row
+        of originals, a row of what became of them, …), `denoising` (originals, corrupted, denoised, …), `samples`.
     """
     variant.eval()
     generator = Generator(inputs.device).manual_seed(seed)
@@ -45,7 +45,8 @@ def draw(variant: Variant, inputs: Tensor, *, seed: int = 0) -> Mapping[str, Ten
 def write_pictures(folder: Path, variant: Variant, inputs: Tensor, *, images_seen: int, seed: int = 0) -> None:
     """Writes the variant's pictures to `folder/<picture>-<images_seen>.png`; see `draw`."""
     for name, images in draw(variant, inputs, seed=seed).items():
-        write_grid(folder / f"{name}-{images_seen:09d}.png", images.cpu().numpy(), num_columns=NUM_COLUMNS)
+        path = folder / f"{name}-{images_seen:09d}.png"
+        write_grid(path, as_images(images.cpu().numpy()), num_columns=NUM_COLUMNS)
 
 
 def _in_turn(*sets: Tensor) -> Tensor:
