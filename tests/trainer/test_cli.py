@@ -56,7 +56,7 @@ def test_list_has_every_preset(latentry_train: Command) -> None:
 
 
 def test_dry_run_prints_the_resolved_configuration_and_makes_nothing(latentry_train: Command, tmp_path: Path) -> None:
-    options = ["--training.batch-size", "64", "--model.hidden_sizes=20,10", "--data.strict"]
+    options = ["--training.batch-size", "64", "--model.hidden_sizes=20,10", "--data.strict", "--data.name=folder"]
     result = latentry_train("run", "vae", *options, "--dry-run")
     configuration = json.loads(result.out)
     assert configuration["training"]["batch_size"] == 64

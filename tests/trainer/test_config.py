@@ -26,6 +26,7 @@ def test_options_are_set_by_their_dotted_names(config: RunConfig) -> None:
             "training.optimizer.learning_rate": "0.5",
             "model.critic-sizes": "300,200,100",
             "model.activation": "relu",
+            "data.name": "folder",
             "data.strict": "true",
         },
     )
@@ -82,6 +83,23 @@ def test_sections_names_and_other_variants_options_are_not_options(config: RunCo
 def test_an_invalid_value_is_refused_by_the_options_name(config: RunConfig, option: str, value: str) -> None:
     with pytest.raises(ValueError, match=rf"option --{option}: .*, got '?{value}'?"):
         override(config, {option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "decider"),
+    [
+        ("training.optimizer.rho", "training.optimizer.name rmsprop"),
+        ("training.optimizer.beta1", "training.optimizer.name adam or nadam"),
+        ("training.optimizer.beta2", "training.optimizer.name adam or nadam"),
+        ("data.image_size", "data.name folder"),
+        ("data.greyscale", "data.name folder"),
+        ("data.strict", "data.name folder"),
+    ],
+)
+def test_an_option_without_an_effect_is_refused(config: RunConfig, option: str, decider: str) -> None:
+    others = {"training.optimizer.name": "sgd", "data.name": "digits"}
+    with pytest.raises(ValueError, match=rf"option --{option} has an effect with --{decider} only, which is "):
+        override(config, {option: "0", **others})
 
 
 def test_all_invalid_options_are_named_at_once(config: RunConfig) -> None:

@@ -5,9 +5,10 @@ Every option has a dotted name, such as `training.batch_size`, and errors give i
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from difflib import get_close_matches
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class OptimizerConfig:
-    """How weights are moved. Options of other optimisers than the chosen one have no effect."""
+    """How weights are moved."""
 
     name: Literal["sgd", "rmsprop", "adam", "nadam"] = "sgd"
     """`rmsprop` and `nadam` have Keras' epsilon, 1e-7; that of `rmsprop` is under the root."""
@@ -102,6 +103,16 @@ class RunConfig:
 
 
 _FIXED = ("preset", "variant")  # part of the configuration, but not options
+
+# Options that have an effect with some choices of another option only, and those choices.
+_EFFECTIVE_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "training.optimizer.rho": ("training.optimizer.name", ("rmsprop",)),
+    "training.optimizer.beta1": ("training.optimizer.name", ("adam", "nadam")),
+    "training.optimizer.beta2": ("training.optimizer.name", ("adam", "nadam")),
+    "data.image_size": ("data.name", ("folder",)),
+    "data.greyscale": ("data.name", ("folder",)),
+    "data.strict": ("data.name", ("folder",)),
+}
 _RUN_CONFIG = TypeAdapter(RunConfig)
 
 
@@ -144,12 +155,12 @@ def override(config: RunConfig, options: Mapping[str, str]) -> RunConfig:
         options: Texts by dotted name, dashes allowed for underscores; items of a list are separated by commas.
 
     Raises:
-        ValueError: An option is unknown (the message suggests close names) or its value invalid.
+        ValueError: An option is unknown (the message suggests close names), its value is invalid, or it has no effect.
     """
     values = to_dict(config)
     known = {name for name in option_names(values) if name not in _FIXED}
-    for dashed, text in options.items():
-        name = dashed.replace("-", "_")
+    options = {name.replace("-", "_"): text for name, text in options.items()}
+    for name, text in options.items():
         if name not in known:
             close = get_close_matches(name, known, n=3, cutoff=0.5)
             hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(sorted(known))}"
@@ -159,7 +170,20 @@ def override(config: RunConfig, options: Mapping[str, str]) -> RunConfig:
         for key in sections:
             section = section[key]
         section[leaf] = [item for item in text.split(",") if item] if isinstance(section[leaf], list) else text
-    return from_dict(values, type(config.model))
+    overridden = from_dict(values, type(config.model))
+    _check_effects(options, overridden)
+    return overridden
+
+
+def _check_effects(options: Iterable[str], config: RunConfig) -> None:
+    """Refuses options that would have no effect: they were set for a reason."""
+    for name in options:
+        if name in _EFFECTIVE_WITH:
+            decider, choices = _EFFECTIVE_WITH[name]
+            chosen = attrgetter(decider)(config)
+            if chosen not in choices:
+                expected = " or ".join(choices)
+                raise ValueError(f"option --{name} has an effect with --{decider} {expected} only, which is {chosen}")
 
 
 def option_names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

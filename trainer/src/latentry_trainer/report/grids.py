@@ -12,7 +12,7 @@ _SMALLEST_SIZE_PX = 56  # of one image's longer side in a file: Fashion-MNIST's 
 
 
 def as_images(rows: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Images [N, C, H, W] as they are; vectors [N, D] as grey squares [N, 1, S, S], values in reading order, then white."""
+    """Images [N, C, H, W] as they are; vectors [N, D] as squares [N, 1, S, S]: values in reading order, then white."""
     if rows.ndim == 4:
         return rows
     num_rows, num_values = rows.shape
