@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from latentry_trainer.config import OptimizerConfig, RunConfig, TrainingConfig, VariantConfig
 from latentry_trainer.variants import VARIANTS
+from latentry_trainer.variants.classifier import ConvClassifier
 from latentry_trainer.variants.denoising import DenoiseGaussian
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked
@@ -52,11 +53,14 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("gan",                    GAN.Config(),             _rmsprop(1e-3),   32, 50, {}, 300),
     # Better.
     ("vae-adam",               VAE.Config(),             _adam(1e-3),     128, 25, {"loss": .311}, 60),
+    # Ours.
+    ("classifier",             ConvClassifier.Config(),  _adam(1e-3),      64, 12, {"accuracy": .92}, 150),
     # For a first look.
     ("stacked-quick",          Stacked.Config(),         _adam(2e-3),     128,  6, {}, 8),
     ("denoise-gaussian-quick", DenoiseGaussian.Config(), _adam(2e-3),     128,  6, {}, 9),
     ("vae-quick",              VAE.Config(),             _adam(2e-3),     128,  8, {}, 15),
     ("gan-quick",              _WIDE_GAN,                _adam(5e-4, .5), 128, 10, {}, 65),
+    ("classifier-quick",       ConvClassifier.Config(),  _adam(2e-3),     128,  2, {}, 25),
 )  # fmt: skip
 
 _VARIANT_OF = {variant.Config: name for name, variant in VARIANTS.items()}

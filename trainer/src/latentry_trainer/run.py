@@ -32,7 +32,7 @@ from latentry_trainer.training.trained import (
     read_state,
     with_facts,
 )
-from latentry_trainer.variants import Autoencoder, Variant, build_variant
+from latentry_trainer.variants import VARIANTS, Autoencoder, Variant, build_variant
 
 EVALUATION_FILE = "evaluation.json"
 GRIDS_FOLDER = "grids"
@@ -66,7 +66,8 @@ def check_run(config: RunConfig, dataset: Dataset) -> None:
             in a batch, or labels are missing.
     """
     resolve_device(config.training.device)
-    variant = build_variant(config, dataset.input_shape)
+    _check_labels(config.variant, dataset)
+    build_variant(config, dataset.input_shape, len(dataset.label_names))
     num_images = len(dataset.images_of("train"))
     batch_size = config.training.batch_size
     if num_images < batch_size:
@@ -74,8 +75,21 @@ def check_run(config: RunConfig, dataset: Dataset) -> None:
             f"option --training.batch_size: expected at most the {num_images} training images of {dataset.name}, "
             f"got {batch_size}"
         )
-    if variant.needs_labels and dataset.labels is None:
-        raise ValueError(f"variant {config.variant} is trained on labels, and data set {dataset.name} has none")
+
+
+def _check_labels(variant_name: str, dataset: Dataset) -> None:
+    """Refuses data without labels, or with all of one class, where the variant learns from them."""
+    if not VARIANTS[variant_name].needs_labels:
+        return
+    labels = dataset.labels_of("train")
+    if labels is None:
+        raise ValueError(f"variant {variant_name} is trained on labels, and data set {dataset.name} has none")
+    seen = labels.unique()
+    if len(seen) == 1:
+        raise ValueError(
+            f"variant {variant_name} is trained on images of several classes, and all {len(labels)} training images of "
+            f"data set {dataset.name} are of the class {dataset.label_names[int(seen)]!r}"
+        )
 
 
 def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
@@ -98,7 +112,7 @@ def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
         begun, now = asdict(facts_of(state)), asdict(facts)
         changes = "; ".join(f"{name} was {begun[name]}, is {now[name]}" for name in now if begun[name] != now[name])
         raise ValueError(f"{run_folder} cannot go on as it was begun: {changes}")
-    variant = build_variant(config, dataset.input_shape).to(device)
+    variant = build_variant(config, dataset.input_shape, len(dataset.label_names)).to(device)
     inputs = to_floats(dataset.images_of("validation")[:NUM_INPUTS].to(device))
     images_seen = state["position"]["images_seen"] if state else 0
     num_epochs = sum(stage.num_epochs for stage in variant.stages(config.training))

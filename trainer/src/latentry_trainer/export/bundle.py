@@ -33,7 +33,7 @@ def publish(
         preset: The training configuration's name.
         metrics: What was measured: {split: {name: value}}; the score's threshold is of the validation split.
         provenance: See `manifest.describe_provenance`.
-        label_names: The data set's, by label number; kept where a graph takes labels.
+        label_names: The data set's, by label number; kept where a graph takes labels or gives classes.
 
     Raises:
         ValueError: The model's name is not one.
@@ -42,8 +42,8 @@ def publish(
     """
     check_model_name(model_name)
     graphs = variant.graph_modules()
-    conditional = any(tensor.name == "labels" for graph in graphs for tensor in graph.inputs)
-    kept_label_names = label_names if conditional else ()
+    tensors = {tensor.name for graph in graphs for tensor in graph.inputs + graph.outputs}
+    kept_label_names = label_names if tensors & {"labels", "probabilities"} else ()
     files = {graph: _export(graph, num_labels=len(kept_label_names)) for graph in graphs}
     manifest = manifest_pb2.Manifest(
         name=model_name,

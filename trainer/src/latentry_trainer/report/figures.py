@@ -12,6 +12,8 @@ _MEANINGS: dict[str, tuple[_Better, str]] = {
     "bce":                  ("lower",  "binary cross-entropy, mean over pixels, nats"),
     "kl":                   ("lower",  "KL divergence of the codings from N(0, I), per pixel"),
     "rounded_accuracy":     ("higher", "part of pixels that agree when rounded to black or white"),
+    "cross_entropy":        ("lower",  "cross-entropy of the labels, nats"),
+    "accuracy":             ("higher", "part of the images whose likeliest class is their label"),
     "mse":                  ("lower",  "mean squared error of the reconstruction"),
     "psnr_db":              ("higher", "peak signal-to-noise ratio of the reconstruction, dB"),
     "noisy_psnr_db":        ("higher", "peak signal-to-noise ratio of the corrupted inputs, dB"),

@@ -93,7 +93,7 @@ def load_trained(run_folder: Path) -> Trained:
     if state is None:
         raise ValueError(f"{run_folder} has no checkpoint yet; go on with: latentry-train resume {run_folder}")
     facts = facts_of(state)
-    variant = build_variant(config, facts.input_shape)
+    variant = build_variant(config, facts.input_shape, len(facts.label_names))
     try:
         variant.load_state_dict(state["average"])
     except RuntimeError as error:

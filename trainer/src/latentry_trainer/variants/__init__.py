@@ -5,6 +5,7 @@ import torch
 from latentry_trainer.config import RunConfig
 from latentry_trainer.variants.autoencoder import Autoencoder
 from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage, Variant
+from latentry_trainer.variants.classifier import Classifier, ConvClassifier
 from latentry_trainer.variants.denoising import DenoiseGaussian
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked
@@ -15,25 +16,31 @@ VARIANTS: dict[str, type[Variant]] = {
     "denoise-gaussian": DenoiseGaussian,
     "vae": VAE,
     "gan": GAN,
+    "classifier": ConvClassifier,
 }
 
 
-def build_variant(config: RunConfig, input_shape: tuple[int, ...]) -> Variant:
+def build_variant(config: RunConfig, input_shape: tuple[int, ...], num_labels: int = 0) -> Variant:
     """A variant with fresh weights, the same for the same seed on every device.
 
     Args:
         config: The run's configuration.
-        input_shape: Shape of one image, (channels, height, width).
+        input_shape: Shape of one image, (channels, height, width), or of one vector, (values,).
+        num_labels: Number of the data set's classes, for variants that need labels.
     """
+    variant = VARIANTS[config.variant]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
-        return VARIANTS[config.variant](config.model, input_shape)
+        if variant.needs_labels:
+            return variant(config.model, input_shape, num_labels)
+        return variant(config.model, input_shape)
 
 
 __all__ = [
     "VARIANTS",
     "Autoencoder",
     "Batch",
+    "Classifier",
     "DenoiseGaussian",
     "ExportGraph",
     "Generative",

@@ -102,6 +102,7 @@ class Variant(nn.Module, ABC):
     Args:
         config: The variant's own options, of the type `Config`.
         input_shape: Shape of one image, (channels, height, width), or of one vector, (values,).
+        num_labels: Number of classes; only variants that need labels take it.
 
     Raises:
         ValueError: The variant cannot take inputs of this shape; the message says which it can.
@@ -114,7 +115,7 @@ class Variant(nn.Module, ABC):
     needs_labels: ClassVar[bool] = False
     """Whether its objectives use the batch's labels."""
 
-    def __init__(self, config: VariantConfig, input_shape: tuple[int, ...]) -> None:  # noqa: ARG002 (every variant takes it)
+    def __init__(self, config: VariantConfig, input_shape: tuple[int, ...], num_labels: int = 0) -> None:  # noqa: ARG002 (for those that need them)
         super().__init__()
         self.input_shape = input_shape
 
