@@ -9,7 +9,7 @@ from torch import Tensor
 
 _PRECISION_NEIGHBOURS = 3  # k of Kynkäänniemi et al. 2019
 _COVERAGE_NEIGHBOURS = 5  # k of Naeem et al. 2020
-_BLOCK_ROWS = 500
+_BLOCK_ROWS = 100  # against 5 000 rows, a block stays in the cache
 
 MIN_ROWS = _COVERAGE_NEIGHBOURS + 1
 """Every row needs as many neighbours as the largest k."""
