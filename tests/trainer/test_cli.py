@@ -1,50 +1,22 @@
 """The command, in this process: only a kill needs another one (test_resume)."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from latentry_trainer.cli import main
 from latentry_trainer.presets import PRESETS
 from latentry_trainer.run_folder import lock
 from PIL import Image
 
-
-@dataclass(frozen=True)
-class Result:
-    status: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Result]
+from tests.trainer.command import Command
 
 
 def write_slice(path: Path, slice_path: Path, num_images: int) -> None:
     """The first of the real images."""
     with np.load(slice_path, allow_pickle=False) as archive:
         np.savez(path, images=archive["images"][:num_images])
-
-
-@pytest.fixture
-def latentry_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command in an empty folder, `tmp_path`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments: str) -> Result:
-        monkeypatch.setattr("sys.argv", ["latentry-train", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return Result(caught.value.code, captured.out, captured.err)
-
-    return run
 
 
 def test_list_has_every_preset(latentry_train: Command) -> None:

@@ -86,20 +86,20 @@ def test_an_invalid_value_is_refused_by_the_options_name(config: RunConfig, opti
 
 
 @pytest.mark.parametrize(
-    ("option", "decider"),
+    ("option", "value", "decider"),
     [
-        ("training.optimizer.rho", "training.optimizer.name rmsprop"),
-        ("training.optimizer.beta1", "training.optimizer.name adam or nadam"),
-        ("training.optimizer.beta2", "training.optimizer.name adam or nadam"),
-        ("data.image_size", "data.name folder"),
-        ("data.greyscale", "data.name folder"),
-        ("data.strict", "data.name folder"),
+        ("training.optimizer.rho", "0.5", "training.optimizer.name rmsprop"),
+        ("training.optimizer.beta1", "0.5", "training.optimizer.name adam or nadam"),
+        ("training.optimizer.beta2", "0.5", "training.optimizer.name adam or nadam"),
+        ("data.image_size", "32", "data.name folder"),
+        ("data.greyscale", "true", "data.name folder"),
+        ("data.strict", "true", "data.name folder"),
     ],
 )
-def test_an_option_without_an_effect_is_refused(config: RunConfig, option: str, decider: str) -> None:
+def test_an_option_without_an_effect_is_refused(config: RunConfig, option: str, value: str, decider: str) -> None:
     others = {"training.optimizer.name": "sgd", "data.name": "digits"}
     with pytest.raises(ValueError, match=rf"option --{option} has an effect with --{decider} only, which is "):
-        override(config, {option: "0", **others})
+        override(config, {option: value, **others})
 
 
 def test_all_invalid_options_are_named_at_once(config: RunConfig) -> None:
