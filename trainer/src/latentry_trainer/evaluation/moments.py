@@ -11,7 +11,7 @@ from latentry_trainer.variants import Generative
 def measure_moments(subject: Subject) -> dict[str, float]:
     """sample_mean_rmse and sample_std_rmse, over as many samples as there are images; of models that sample."""
     variant = subject.variant
-    if not isinstance(variant, Generative) or "SAMPLE" not in variant.capabilities:
+    if not isinstance(variant, Generative) or not variant.can_sample:
         return {}
     generator = subject.generator()
     reals, samples = Moments(), Moments()

@@ -23,7 +23,7 @@ def measure_samples(subject: Subject) -> dict[str, float]:
     models that sample, on images that the classifier knows.
     """
     variant = subject.variant
-    if not isinstance(variant, Generative) or "SAMPLE" not in variant.capabilities:
+    if not isinstance(variant, Generative) or not variant.can_sample:
         return {}
     network = fashion_mnist_network()
     if not network.knows(subject.dataset):

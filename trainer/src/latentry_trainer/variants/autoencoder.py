@@ -2,20 +2,25 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
+import torch
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from latentry_trainer.config import STRICT, TrainingConfig, VariantConfig
 from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage
 from latentry_trainer.variants.layers import Output, ToImages
+from latentry_trainer.variants.mixture import MixturePrior
 
 
 class Autoencoder(Generative):
     """An encoder and a decoder, trained in one stage by one optimiser."""
 
-    capabilities = frozenset({"ENCODE", "DECODE", "RECONSTRUCT", "INTERPOLATE", "SCORE"})
+    capabilities = frozenset({"ENCODE", "DECODE", "RECONSTRUCT", "INTERPOLATE", "SAMPLE", "SCORE"})
+    fits_prior: ClassVar[bool] = True
+    """Whether its prior is fitted to the codings after training; otherwise training has made them N(0, I)."""
     encoder: nn.Module
     """Images [N, *input] -> codings [N, *codings]; a VAE's also gives log_variance."""
     decoder: nn.Module
@@ -32,6 +37,7 @@ class Autoencoder(Generative):
         super().__init__(config, input_shape)
         self.output = config.output
         self.to_images = ToImages(input_shape, config.output)
+        self.prior = MixturePrior()
 
     @abstractmethod
     def encode(self, inputs: Tensor) -> Tensor:
@@ -45,6 +51,19 @@ class Autoencoder(Generative):
     def reconstruct(self, inputs: Tensor) -> Tensor:
         """Images [N, *input] -> images [N, *input], by way of their codings."""
         return self.decode(self.encode(inputs))
+
+    @property
+    def can_sample(self) -> bool:
+        """Where a prior is to be fitted, once it is."""
+        return self.prior.is_fitted or not self.fits_prior
+
+    def sample(self, num_rows: int, generator: Generator) -> Tensor:
+        """Draws images [num_rows, *input]: decodes codings of the fitted prior, of N(0, I) where there is none."""
+        if not self.prior.is_fitted:
+            return super().sample(num_rows, generator)
+        return self.decode(
+            self.prior(torch.randn(num_rows, self.prior.noise_size, generator=generator, device=generator.device))
+        )
 
     def loss(self, batch: Batch) -> Tensor:
         """The objective of a batch, a scalar: here the reconstruction's error."""
@@ -74,16 +93,20 @@ class Autoencoder(Generative):
         return {"rounded_accuracy": accuracy}
 
     def graph_modules(self) -> tuple[ExportGraph, ...]:
-        """Encoder, decoder, and both fused into one denoiser."""
+        """Encoder, decoder, both fused into one denoiser, and the prior where it is fitted."""
         images = GraphTensor(name="inputs", shape=self.input_shape)
         codings = GraphTensor(name="codings", shape=self.codings_shape)
         outputs = GraphTensor(name="outputs", shape=self.input_shape)
         decoder = nn.Sequential(self.decoder, self.to_images).eval()
-        return (
+        graphs = (
             ExportGraph(role="encoder", module=self.encoder.eval(), inputs=(images,), outputs=(codings,)),
             ExportGraph(role="decoder", module=decoder, inputs=(codings,), outputs=(outputs,)),
             ExportGraph(role="denoiser", module=_Reconstruct(self).eval(), inputs=(images,), outputs=(outputs,)),
         )
+        if not self.prior.is_fitted:
+            return graphs
+        noise = GraphTensor(name="noise", shape=(self.prior.noise_size,))
+        return (*graphs, ExportGraph(role="prior", module=self.prior.eval(), inputs=(noise,), outputs=(codings,)))
 
 
 class _Reconstruct(nn.Module):

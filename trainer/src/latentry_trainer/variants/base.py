@@ -152,3 +152,8 @@ class Generative(Variant):
     def sample(self, num_rows: int, generator: Generator) -> Tensor:
         """Draws images [num_rows, *input]: decodes codings ~ N(0, I)."""
         return self.decode(torch.randn(num_rows, *self.codings_shape, generator=generator, device=generator.device))
+    @property
+    def can_sample(self) -> bool:
+        """Whether there is a prior to draw codings from."""
+        return True
+
