@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from io import BytesIO
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from latentry_trainer.report.style import COLOURS, GREY, save
+from latentry_trainer.report.style import COLOURS, GREY, save, tidy
 from latentry_trainer.training.log import Metrics
 
 _NUM_COLUMNS = 3
@@ -42,20 +41,10 @@ def draw_curves(panels: dict[str, dict[str, Curve]]) -> bytes:
             axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=name, marker=".", markersize=4)
         if len(curves) > 1:
             axes.legend(frameon=False, labelcolor=GREY, fontsize=8)
-        _tidy(axes, title)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        tidy(axes, title)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     content = BytesIO()
     save(figure, content)
     return content.getvalue()
-
-
-def _tidy(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=10, color=GREY, loc="left")
-    axes.set_facecolor("none")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.tick_params(colors=GREY, labelsize=8)
-    axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GREY)

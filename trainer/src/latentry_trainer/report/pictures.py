@@ -1,10 +1,12 @@
-"""The pictures that show what a variant does: reconstructions, denoising, samples."""
+"""The pictures that show what a variant does: reconstructions, denoising, interpolation, samples."""
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from latentry_trainer.evaluation import Corrupting
 from latentry_trainer.report.grids import as_images, write_grid
@@ -13,20 +15,23 @@ from latentry_trainer.variants import Autoencoder, Batch, Generative, Variant
 NUM_COLUMNS = 10
 NUM_INPUTS = 2 * NUM_COLUMNS
 _NUM_SAMPLES = 6 * NUM_COLUMNS
+_CORNERS = (3, 4)  # rows and columns of images that are interpolated between; two images come between neighbours
 
 
 @torch.no_grad()
-def draw(variant: Variant, inputs: Tensor, *, seed: int = 0) -> Mapping[str, Tensor]:
+def draw(variant: Variant, inputs: Tensor, labels: Tensor | None = None, *, seed: int = 0) -> Mapping[str, Tensor]:
     """Draws the variant's pictures, the same noise and codings for the same seed.
 
     Args:
         variant: In any state of training; left in eval mode.
         inputs: Images [N, C, H, W] or vectors [N, D] in [0, 1] on the variant's device.
+        labels: int64 [N]; with them, interpolation is between images of different classes.
         seed: Of the noise and the codings.
 
     Returns:
         Images [M, C, H, W] or vectors [M, D] to lay out in rows of 10, by the picture's name: `reconstructions` (a row
-        of originals, a row of what became of them, …), `denoising` (originals, corrupted, denoised, …), `samples`.
+        of originals, a row of what became of them, …), `denoising` (originals, corrupted, denoised, …),
+        `interpolation` (see `_interpolate`; of at least 12 inputs), `samples` (where there is a prior to draw from).
     """
     variant.eval()
     generator = Generator(inputs.device).manual_seed(seed)
@@ -37,14 +42,18 @@ def draw(variant: Variant, inputs: Tensor, *, seed: int = 0) -> Mapping[str, Ten
             pictures["denoising"] = _in_turn(inputs, noisy, variant.reconstruct(noisy))
         else:
             pictures["reconstructions"] = _in_turn(inputs, variant.reconstruct(inputs))
-    if isinstance(variant, Generative) and "SAMPLE" in variant.capabilities:
+        if len(inputs) >= prod(_CORNERS):
+            pictures["interpolation"] = _interpolate(variant, inputs[_classes_in_turn(inputs, labels)])
+    if isinstance(variant, Generative) and variant.can_sample:
         pictures["samples"] = variant.sample(_NUM_SAMPLES, generator)
     return pictures
 
 
-def write_pictures(folder: Path, variant: Variant, inputs: Tensor, *, images_seen: int, seed: int = 0) -> None:
+def write_pictures(
+    folder: Path, variant: Variant, inputs: Tensor, labels: Tensor | None = None, *, images_seen: int, seed: int = 0
+) -> None:
     """Writes the variant's pictures to `folder/<picture>-<images_seen>.png`; see `draw`."""
-    for name, images in draw(variant, inputs, seed=seed).items():
+    for name, images in draw(variant, inputs, labels, seed=seed).items():
         path = folder / f"{name}-{images_seen:09d}.png"
         write_grid(path, as_images(images.cpu().numpy()), num_columns=NUM_COLUMNS)
 
@@ -53,3 +62,20 @@ def _in_turn(*sets: Tensor) -> Tensor:
     """A row of the first set, a row of the second …, then the next rows."""
     starts = range(0, len(sets[0]), NUM_COLUMNS)
     return torch.cat([images[start : start + NUM_COLUMNS] for start in starts for images in sets])
+
+
+def _interpolate(variant: Autoencoder, inputs: Tensor) -> Tensor:
+    """Images [70, *input] in 7 rows: every third of every third row is a reconstruction, others are between them."""
+    codings = variant.encode(inputs[: prod(_CORNERS)])
+    corners = codings.flatten(1).T.reshape(1, -1, *_CORNERS)  # [1, prod(codings), 3, 4]
+    size = [3 * count - 2 for count in _CORNERS]
+    between = functional.interpolate(corners, size, mode="bilinear", align_corners=True)
+    return variant.decode(between.flatten(2)[0].T.reshape(-1, *codings.shape[1:]))
+
+
+def _classes_in_turn(inputs: Tensor, labels: Tensor | None) -> list[int]:
+    """An order of the inputs: the first of each class, the second of each class, and so on."""
+    if labels is None:
+        return [*range(len(inputs))]
+    classes = labels.tolist()
+    return sorted(range(len(classes)), key=lambda i: (classes[:i].count(classes[i]), classes[i]))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import BinaryIO
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Paul Tol's "bright" scheme: made for colour-blind readers, and seen on white as on dark. More than seven classes take
@@ -17,3 +18,14 @@ GREY = "#7b8088"
 def save(figure: Figure, target: Path | BinaryIO) -> None:
     """Writes the figure as a PNG with a transparent background."""
     figure.savefig(target, format="png", dpi=130, transparent=True)
+
+
+def tidy(axes: Axes, title: str) -> None:
+    """Gives a panel its title, quiet axes and a grid."""
+    axes.set_title(title, fontsize=10, color=GREY, loc="left")
+    axes.set_facecolor("none")
+    axes.tick_params(colors=GREY, labelsize=8)
+    axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GREY)
