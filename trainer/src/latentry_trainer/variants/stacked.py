@@ -1,6 +1,8 @@
 """The stacked autoencoder (Hinton & Salakhutdinov 2006): dense layers, narrow in the middle."""
 
+from itertools import pairwise
 from math import prod
+from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
@@ -12,6 +14,9 @@ from latentry_trainer.variants.layers import Activation, dense, linear
 
 class Stacked(Autoencoder):
     """Dense encoder and mirrored decoder."""
+
+    codings_activation: ClassVar[Activation | None] = None
+    """Activation of the codings, where it is not that of the hidden layers."""
 
     @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
     class Config(Autoencoder.Config):
@@ -28,8 +33,16 @@ class Stacked(Autoencoder):
         super().__init__(config, input_shape)
         self.codings_size = config.codings_size
         sizes = (prod(input_shape), *config.hidden_sizes, config.codings_size)
-        self.encoder = nn.Sequential(nn.Flatten(), dense(sizes, config.activation))
-        self.decoder = nn.Sequential(dense(sizes[:0:-1], config.activation), linear(sizes[1], sizes[0]))
+        *hidden, last = pairwise(sizes)
+        # One block a layer: encoder[1 + i] and decoder[-1 - i] are each other's mirror.
+        self.encoder = nn.Sequential(
+            nn.Flatten(),
+            *(dense(layer, config.activation) for layer in hidden),
+            dense(last, self.codings_activation or config.activation),
+        )
+        self.decoder = nn.Sequential(
+            *(dense(layer, config.activation) for layer in pairwise(sizes[:0:-1])), linear(sizes[1], sizes[0])
+        )
 
     @property
     def codings_shape(self) -> tuple[int, ...]:
