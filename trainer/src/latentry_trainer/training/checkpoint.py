@@ -70,7 +70,7 @@ def _take_out(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:  # noqa
     """The skeleton of a tree; its tensors go into `tensors`, by their path in the tree."""
     match value:
         case Tensor():
-            tensors[name] = value.detach().cpu().contiguous().clone()  # tied weights share memory; safetensors refuses it
+            tensors[name] = value.detach().cpu().contiguous().clone()  # safetensors refuses shared memory: tied weights
             return {_TENSOR: name}
         case Mapping() if all(isinstance(key, str) for key in value):
             return {key: _take_out(item, f"{name}/{key}", tensors) for key, item in value.items()}
