@@ -80,7 +80,7 @@ class Greedy(Stacked):
 
     # L(h, g_k(f_k(h))) with h = f_{k-1}(… f_1(x)); squared errors where h are codings, h = x in the first layer
     def layer_loss(self, depth: int, batch: Batch) -> Tensor:
-        """The error of layer `depth` (from 1, the outermost) and its mirror: they reconstruct what the layer is given."""
+        """The error with which layer `depth` (from 1, the outermost) and its mirror reconstruct the layer's inputs."""
         with torch.no_grad():
             hidden = self.encoder[:depth](batch.inputs)
         outputs = self.decoder[-depth](self.encoder[depth](hidden))
