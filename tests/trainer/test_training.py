@@ -11,6 +11,7 @@ import pytest
 import torch
 from latentry_trainer.config import DataConfig, OptimizerConfig, TrainingConfig, VariantConfig
 from latentry_trainer.data import Dataset, load_dataset
+from latentry_trainer.parallel import ALONE
 from latentry_trainer.training.device import resolve_device
 from latentry_trainer.training.ema import update_average
 from latentry_trainer.training.log import METRICS_FILE, Metrics, RunLog, read_metrics
@@ -58,6 +59,7 @@ def run(
             save=lambda state: saved.append(deepcopy(state)),
             log=log,
             after_epoch=lambda _variant, _images_seen: None,
+            world=ALONE,
             after_training=lambda _variant: None,
             should_stop=should_stop,
         )
@@ -175,6 +177,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_no_checkpoint_is_made_of_it
             save=saved.append,
             log=log,
             after_epoch=lambda _variant, _images_seen: None,
+            world=ALONE,
             after_training=lambda _variant: None,
             should_stop=lambda: False,
         )
@@ -262,6 +265,7 @@ def test_without_a_terminal_each_epoch_is_a_plain_line(dataset: Dataset, tmp_pat
             save=lambda _: None,
             log=log,
             after_epoch=lambda _variant, _images_seen: None,
+            world=ALONE,
             after_training=lambda _variant: None,
             should_stop=lambda: False,
         )

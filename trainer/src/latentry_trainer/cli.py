@@ -16,6 +16,7 @@ from latentry_trainer.config import RunConfig, override, to_json
 from latentry_trainer.data import Dataset, load_dataset
 from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
+from latentry_trainer.parallel import World, join_world
 from latentry_trainer.presets import PRESETS
 from latentry_trainer.run import Evaluation, check_run, evaluate_run, export_run, finish, train_run
 from latentry_trainer.run_folder import Destination, lock, read_destination, start
@@ -69,17 +70,20 @@ def run(
     if dry_run:
         print(to_json(config), end="")
         return _OK
-    dataset = load_dataset(config.data)
-    check_run(config, dataset)
-    destination = Destination(repository=repository, model_name=model_name)
-    return _train_and_finish(start(config, destination, runs), dataset, destination)
+    with join_world() as world:
+        dataset = load_dataset(config.data)
+        check_run(config, dataset)
+        destination = Destination(repository=repository, model_name=model_name)
+        run_folder = world.share(str(start(config, destination, runs)) if world.is_first else None)
+        return _train_and_finish(Path(run_folder), dataset, destination, world)
 
 
 @app.command
 def resume(run_folder: RunFolder, *, repository: OtherRepository = None, name: OtherName = None) -> int:
     """Goes on with a run that was stopped or killed, to the same end as if it never had been."""
     destination = _destination(run_folder, repository, name)
-    return _train_and_finish(run_folder, load_dataset(read_config(run_folder).data), destination)
+    with join_world() as world:
+        return _train_and_finish(run_folder, load_dataset(read_config(run_folder).data), destination, world)
 
 
 @app.command
@@ -150,11 +154,13 @@ def _destination(run_folder: Path, repository: Path | None, name: str | None) ->
     return Destination(repository=repository or first.repository, model_name=check_model_name(name or first.model_name))
 
 
-def _train_and_finish(run_folder: Path, dataset: Dataset, destination: Destination) -> int:
+def _train_and_finish(run_folder: Path, dataset: Dataset, destination: Destination, world: World) -> int:
     """What `run` and `resume` share."""
+    if not world.is_first:
+        return _OK if train_run(run_folder, dataset, _console, world) else _STOPPED
     _say("run", run_folder)
     with lock(run_folder):
-        if not train_run(run_folder, dataset, _console):
+        if not train_run(run_folder, dataset, _console, world):
             _console.print(f"stopped; go on with: latentry-train resume {run_folder}", highlight=False, soft_wrap=True)
             return _STOPPED
         try:
@@ -169,10 +175,10 @@ def _train_and_finish(run_folder: Path, dataset: Dataset, destination: Destinati
 
 
 def _print_evaluation(evaluation: Evaluation) -> None:
-    """A table of figures, a column a split."""
+    """A table of figures, a column a split; some are of one split only."""
     table = Table("figure", *evaluation)
-    for name in next(iter(evaluation.values())):
-        table.add_row(name, *(f"{figures[name]:.4f}" for figures in evaluation.values()))
+    for name in dict.fromkeys(name for figures in evaluation.values() for name in figures):
+        table.add_row(name, *(f"{figures[name]:.4f}" if name in figures else "" for figures in evaluation.values()))
     _console.print(table)
 
 

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from latentry_trainer import files
@@ -14,15 +15,17 @@ from latentry_trainer.data import Dataset, to_floats
 from latentry_trainer.evaluation import evaluate
 from latentry_trainer.export.bundle import publish
 from latentry_trainer.export.manifest import describe_provenance
+from latentry_trainer.parallel import ALONE, World
 from latentry_trainer.presets import PRESETS
+from latentry_trainer.report.codings import write_codings
 from latentry_trainer.report.pictures import NUM_INPUTS, write_pictures
 from latentry_trainer.report.report import write_report
-from latentry_trainer.report.tsne import MIN_CODINGS, embed, write_map
 from latentry_trainer.run_folder import Destination
 from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, save_checkpoint
-from latentry_trainer.training.device import describe_device, resolve_device
-from latentry_trainer.training.log import RunLog
+from latentry_trainer.training.device import describe_device, prepare_cpu, resolve_device
+from latentry_trainer.training.log import NoLog, RunLog
 from latentry_trainer.training.loop import check_finite, train
+from latentry_trainer.training.prior import fit_prior
 from latentry_trainer.training.stopping import stop_on_signals
 from latentry_trainer.training.trained import (
     Facts,
@@ -36,9 +39,6 @@ from latentry_trainer.variants import VARIANTS, Autoencoder, Variant, build_vari
 
 EVALUATION_FILE = "evaluation.json"
 GRIDS_FOLDER = "grids"
-MAP_FILE = "tsne.png"
-
-_NUM_MAPPED = 1_500  # codings on the map: about three seconds
 
 Evaluation = Mapping[str, Mapping[str, float]]
 """Figures: {split: {name: value}}."""
@@ -63,11 +63,11 @@ def check_run(config: RunConfig, dataset: Dataset) -> None:
 
     Raises:
         ValueError: The device is not there, the variant cannot take the data set's images, there are fewer of them than
-            in a batch, or labels are missing.
+            in a batch, labels are missing, or the variant's options contradict the training.
     """
     resolve_device(config.training.device)
     _check_labels(config.variant, dataset)
-    build_variant(config, dataset.input_shape, len(dataset.label_names))
+    variant = build_variant(config, dataset.input_shape, len(dataset.label_names))
     num_images = len(dataset.images_of("train"))
     batch_size = config.training.batch_size
     if num_images < batch_size:
@@ -75,6 +75,7 @@ def check_run(config: RunConfig, dataset: Dataset) -> None:
             f"option --training.batch_size: expected at most the {num_images} training images of {dataset.name}, "
             f"got {batch_size}"
         )
+    variant.check_training(config.training, num_images)
 
 
 def _check_labels(variant_name: str, dataset: Dataset) -> None:
@@ -92,8 +93,8 @@ def _check_labels(variant_name: str, dataset: Dataset) -> None:
         )
 
 
-def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
-    """Trains a run from its last checkpoint, or from the beginning.
+def train_run(run_folder: Path, dataset: Dataset, console: Console, world: World = ALONE) -> bool:
+    """Trains a run from its last checkpoint, or from the beginning; of several processes, the first keeps the results.
 
     Returns:
         Whether it is done; False where a signal stopped it.
@@ -105,7 +106,7 @@ def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
     """
     config = read_config(run_folder)
     device = resolve_device(config.training.device)
-    torch.set_num_threads(config.training.num_cpu_threads)
+    prepare_cpu(config.training.num_cpu_threads)
     facts = Facts.of(dataset, describe_device(device))
     state = read_state(run_folder)
     if state and facts != facts_of(state):
@@ -113,24 +114,45 @@ def train_run(run_folder: Path, dataset: Dataset, console: Console) -> bool:
         changes = "; ".join(f"{name} was {begun[name]}, is {now[name]}" for name in now if begun[name] != now[name])
         raise ValueError(f"{run_folder} cannot go on as it was begun: {changes}")
     variant = build_variant(config, dataset.input_shape, len(dataset.label_names)).to(device)
-    inputs = to_floats(dataset.images_of("validation")[:NUM_INPUTS].to(device))
     images_seen = state["position"]["images_seen"] if state else 0
     num_epochs = sum(stage.num_epochs for stage in variant.stages(config.training))
     num_images = len(dataset.images_of("train")) * num_epochs
-    (run_folder / EVALUATION_FILE).unlink(missing_ok=True)  # it would be of an earlier checkpoint
-    with stop_on_signals() as should_stop, RunLog(run_folder, console, config.preset, num_images, images_seen) as log:
-        return train(
+
+    inputs = to_floats(dataset.images_of("validation")[:NUM_INPUTS].to(device))
+    labels = dataset.labels_of("validation")
+    shown_labels = None if labels is None else labels[:NUM_INPUTS]
+
+    def draw(average: Variant, images_seen: int) -> None:
+        write_pictures(run_folder / GRIDS_FOLDER, average, inputs, shown_labels, images_seen=images_seen)
+
+    def complete(average: Variant) -> None:
+        fit_prior(average, dataset, seed=config.training.seed)
+        draw(average, num_images)  # again: now with samples
+
+    with ExitStack() as stack:
+        is_asked_to_stop = stack.enter_context(stop_on_signals())
+        train_with = partial(
+            train,
             variant,
             dataset,
             config.training,
             state=state,
+            world=world,
+            should_stop=lambda: world.agree(any_of=is_asked_to_stop()),
+        )
+        if not world.is_first:
+            return train_with(
+                log=NoLog(),
+                save=lambda _state: None,
+                after_epoch=lambda _average, _images_seen: None,
+                after_training=lambda _average: None,
+            )
+        (run_folder / EVALUATION_FILE).unlink(missing_ok=True)  # it would be of an earlier checkpoint
+        return train_with(
+            log=stack.enter_context(RunLog(run_folder, console, config.preset, num_images, images_seen)),
             save=lambda state: save_checkpoint(run_folder / CHECKPOINT_FILE, with_facts(state, facts)),
-            log=log,
-            after_epoch=lambda average, images_seen: write_pictures(
-                run_folder / GRIDS_FOLDER, average, inputs, images_seen=images_seen
-            ),
-            after_training=lambda _: None,
-            should_stop=should_stop,
+            after_epoch=draw,
+            after_training=complete,
         )
 
 
@@ -139,7 +161,8 @@ def finish(run_folder: Path, dataset: Dataset, destination: Destination) -> Fini
     evaluation = evaluate_run(run_folder, dataset)
     bundle = export_run(run_folder, destination)
     trained = load_trained(run_folder)
-    _write_map(run_folder / MAP_FILE, trained.variant, dataset)
+    if isinstance(trained.variant, Autoencoder):
+        write_codings(run_folder, trained.variant, dataset)
     preset = PRESETS.get(trained.config.preset)
     report = write_report(
         run_folder,
@@ -218,18 +241,3 @@ def _read_evaluation(run_folder: Path) -> Evaluation:
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; measure again with: latentry-train evaluate") from error
     return evaluation
-
-
-@torch.no_grad()
-def _write_map(path: Path, variant: Variant, dataset: Dataset) -> None:
-    """Draws the codings of test images, where the variant encodes and there are enough of them."""
-    if isinstance(variant, Autoencoder) and len(dataset.images_of("test")) >= MIN_CODINGS:
-        inputs = to_floats(dataset.images_of("test")[:_NUM_MAPPED])
-        labels = dataset.labels_of("test")
-        write_map(
-            path,
-            embed(variant.encode(inputs).flatten(1).numpy()),
-            labels=None if labels is None else labels[:_NUM_MAPPED].numpy(),
-            label_names=dataset.label_names,
-            images=inputs.numpy(),
-        )

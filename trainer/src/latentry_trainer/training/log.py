@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -44,6 +44,26 @@ def read_metrics(run_folder: Path) -> Iterator[Metrics]:
                 yield Metrics(**json.loads(line))
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}, line {number} is not a line of metrics: {error}") from error
+
+
+class Log(Protocol):
+    """Where a run's metrics go."""
+
+    def write(self, metrics: Metrics) -> None:
+        """Logs one line."""
+
+    def end_epoch(self, stage: str, epoch: int, num_epochs: int) -> None:
+        """Is told that an epoch is over."""
+
+
+class NoLog:
+    """Drops all metrics: for the processes beside the first."""
+
+    def write(self, metrics: Metrics) -> None:
+        """Drops them."""
+
+    def end_epoch(self, stage: str, epoch: int, num_epochs: int) -> None:
+        """Says nothing."""
 
 
 class RunLog:

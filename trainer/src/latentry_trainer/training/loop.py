@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 from latentry_trainer.config import TrainingConfig
 from latentry_trainer.data import Dataset, to_floats
 from latentry_trainer.evaluation import validate
+from latentry_trainer.parallel import World
 from latentry_trainer.training.ema import update_average
-from latentry_trainer.training.log import Metrics, RunLog
+from latentry_trainer.training.log import Log, Metrics
 from latentry_trainer.training.optimizers import make_optimizer
 from latentry_trainer.variants import Batch, Stage, Variant
 
@@ -48,10 +49,11 @@ def train(
     *,
     state: Mapping[str, Any] | None,  # what `save` was given, to go on from
     save: Callable[[Mapping[str, Any]], None],  # keeps a checkpoint: dictionaries and lists of tensors and JSON's types
-    log: RunLog,
+    log: Log,
+    world: World,  # the processes that share each batch
     after_epoch: Callable[[Variant, int], None],  # given the average and the images seen
     after_training: Callable[[Variant], None],  # given the average, to complete it before the last checkpoint
-    should_stop: Callable[[], bool],  # asked after each step
+    should_stop: Callable[[], bool],  # asked after each step; the same answer in every process
 ) -> bool:
     """Trains a variant. The result is in the checkpoint that is saved at the end, and when asked to stop.
 
@@ -62,13 +64,14 @@ def train(
         DivergedError: A loss, a weight or a validation figure became infinite or not a number.
             Checkpoints saved before are good.
         OSError: A checkpoint could not be saved.
-        ValueError: The checkpoint does not fit the variant.
+        ValueError: The checkpoint does not fit the variant, or a batch has fewer rows than there are processes.
     """
     # Data: on the device, one byte a value.
     device = next(variant.parameters()).device
     images = dataset.images_of("train").to(device)
     labels = dataset.labels_of("train")
     labels = None if labels is None else labels.to(device)
+    world.check_batches(len(images), config.batch_size)
 
     # Average: what is measured and exported.
     average = deepcopy(variant).requires_grad_(requires_grad=False)
@@ -93,15 +96,18 @@ def train(
             # Epoch: every image once, in the epoch's own order.
             variant.train()
             batches = torch.split(_order(len(images), config.seed, position).to(device), config.batch_size)
-            window = _Window(stage, device)
+            window = _Window(stage, device, world)
 
             for rows in batches[position.step :]:
                 # Step: each phase moves its own weights, then the average follows.
+                own_rows = world.own(rows)
                 batch = Batch(
-                    inputs=to_floats(images[rows]),
-                    labels=None if labels is None else labels[rows],
+                    inputs=to_floats(images[own_rows]),
+                    labels=None if labels is None else labels[own_rows],
                     generator=generator,
                     images_seen=position.epoch * len(images) + position.step * config.batch_size,
+                    num_rows=len(rows),
+                    world=world,
                 )
                 losses = _step(stage, optimizers, batch, position.step)
                 window.add(losses, len(rows))
@@ -122,7 +128,7 @@ def train(
 
                 # Metrics: only here is the device waited for.
                 log.write(_metrics(stage, position, "train", window.close(position)))
-                window = _Window(stage, device)
+                window = _Window(stage, device, world)
 
                 # Validation: after each epoch.
                 if is_epoch_done:
@@ -147,11 +153,20 @@ def train(
     return True
 
 
+def initial_state(variant: Variant, config: TrainingConfig) -> dict[str, Any]:
+    """The checkpoint of a run before its first step, for weights that are not fresh."""
+    generator = Generator(next(variant.parameters()).device).manual_seed(config.seed)
+    first = variant.stages(config)[0]
+    optimizers = {phase.name: make_optimizer(phase.optimizer, phase.module.parameters()) for phase in first.phases}
+    return _state(variant, variant, optimizers, generator, Position())
+
+
 class _Window:
     """The losses since the last line of metrics, summed on the device."""
 
-    def __init__(self, stage: Stage, device: torch.device) -> None:
+    def __init__(self, stage: Stage, device: torch.device, world: World) -> None:
         self.num_images = 0
+        self._world = world
         self._sums = {phase.name: torch.zeros((), device=device) for phase in stage.phases}
         self._counts = dict.fromkeys(self._sums, 0)
         self._start_s = time.perf_counter()
@@ -164,6 +179,7 @@ class _Window:
 
     def close(self, position: Position) -> dict[str, float]:
         """Mean losses and speed; refuses losses that are not finite."""
+        self._world.add_up([*self._sums.values()])
         values = {f"{name}_loss": self._sums[name].item() / count for name, count in self._counts.items() if count}
         check_finite(values, position)
         return values | {"images_per_s": self.num_images / (time.perf_counter() - self._start_s)}
@@ -186,13 +202,17 @@ def _order(num_images: int, seed: int, position: Position) -> Tensor:
 
 
 def _step(stage: Stage, optimizers: Mapping[str, Optimizer], batch: Batch, step: int) -> dict[str, Tensor]:
-    """Runs the phases that are due on a batch; returns their losses."""
+    """Runs the phases that are due on a batch; returns their losses, which add up over the processes."""
     losses = {}
     for phase in stage.phases:
         if step % phase.interval == 0:
             optimizer = optimizers[phase.name]
+            weights: list[Tensor] = optimizer.param_groups[0]["params"]
             loss = phase.objective(batch)
-            torch.autograd.backward(loss, inputs=optimizer.param_groups[0]["params"])  # this phase's weights only
+            if batch.world.size > 1:
+                loss = loss * batch.share
+            torch.autograd.backward(loss, inputs=weights)  # this phase's weights only
+            batch.world.add_up([weight.grad for weight in weights if weight.grad is not None])
             optimizer.step()
             optimizer.zero_grad()
             losses[phase.name] = loss.detach()

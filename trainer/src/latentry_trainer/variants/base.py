@@ -12,30 +12,51 @@ import torch
 from torch import Generator, Tensor, nn
 
 from latentry_trainer.config import OptimizerConfig, TrainingConfig, VariantConfig
+from latentry_trainer.parallel import ALONE, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What an objective is computed on: rows of the data set, and a source of randomness for them."""
+    """What an objective is computed on: rows of the data set, and a source of randomness for them.
+
+    Where several processes share a batch, each has its own rows of it.
+    """
 
     inputs: Tensor
     """Images [N, *input] in [0, 1]."""
     labels: Tensor | None = None
     """int64 [N]; None where the data set has none."""
     generator: Generator
-    """On the inputs' device."""
+    """On the inputs' device; the same in every process."""
     images_seen: int = 0
     """Images that the stage has shown before this batch."""
+    num_rows: int | None = None
+    """Rows of all processes; None: these are all."""
+    world: World = ALONE
+    """The processes that share the batch."""
 
     def normals(self, *row_shape: int) -> Tensor:
         """Draws [N, *row_shape] from N(0, 1)."""
-        shape = (len(self.inputs), *row_shape)
-        return torch.randn(shape, generator=self.generator, device=self.inputs.device)
+        shape = (self._num_rows, *row_shape)
+        return self.world.own(torch.randn(shape, generator=self.generator, device=self.inputs.device))
 
     def uniforms(self, *row_shape: int) -> Tensor:
         """Draws [N, *row_shape] from U(0, 1)."""
-        shape = (len(self.inputs), *row_shape)
-        return torch.rand(shape, generator=self.generator, device=self.inputs.device)
+        shape = (self._num_rows, *row_shape)
+        return self.world.own(torch.rand(shape, generator=self.generator, device=self.inputs.device))
+
+    def mean(self, rows: Tensor) -> Tensor:
+        """The mean [*shape] over the batch of rows [N, *shape], those of other processes included."""
+        return self.world.mean(rows, self._num_rows)
+
+    @property
+    def share(self) -> float:
+        """These rows as a part of those of all processes."""
+        return len(self.inputs) / self._num_rows
+
+    @property
+    def _num_rows(self) -> int:
+        return len(self.inputs) if self.num_rows is None else self.num_rows
 
 
 Objective = Callable[[Batch], Tensor]
@@ -124,6 +145,13 @@ class Variant(nn.Module, ABC):
         """Shape of one row of codings; empty where there are none."""
         return ()
 
+    def check_training(self, training: TrainingConfig, num_images: int) -> None:  # noqa: B027 (most have no objection)
+        """Refuses a training on so many images that contradicts the variant's options.
+
+        Raises:
+            ValueError: It does; the message names the option.
+        """
+
     @abstractmethod
     def stages(self, training: TrainingConfig) -> tuple[Stage, ...]:
         """How the variant is trained."""
@@ -149,11 +177,11 @@ class Generative(Variant):
     def decode(self, codings: Tensor) -> Tensor:
         """Codings [N, *codings] -> images [N, *input]."""
 
-    def sample(self, num_rows: int, generator: Generator) -> Tensor:
-        """Draws images [num_rows, *input]: decodes codings ~ N(0, I)."""
-        return self.decode(torch.randn(num_rows, *self.codings_shape, generator=generator, device=generator.device))
     @property
     def can_sample(self) -> bool:
         """Whether there is a prior to draw codings from."""
         return True
 
+    def sample(self, num_rows: int, generator: Generator) -> Tensor:
+        """Draws images [num_rows, *input]: decodes codings ~ N(0, I)."""
+        return self.decode(torch.randn(num_rows, *self.codings_shape, generator=generator, device=generator.device))
