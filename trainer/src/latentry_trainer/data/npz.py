@@ -67,17 +67,19 @@ def _images(array: np.ndarray, path: Path) -> np.ndarray:
 
 def _shaped(array: np.ndarray, path: Path) -> np.ndarray:
     """Any accepted shape -> [N, C, H, W] or [N, D]."""
-    if array.ndim == 3:  # [N, H, W]
-        array = array[:, np.newaxis]
-    elif array.ndim == 4 and array.shape[1] not in _NUM_CHANNELS:  # [N, H, W, C]
-        array = array.transpose(0, 3, 1, 2)
-    is_images = array.ndim == 4 and array.shape[1] in _NUM_CHANNELS
-    if not array.size or not (is_images or array.ndim == 2):
-        raise ValueError(
-            f"option --data.path: `images` of {path} has the shape {array.shape}, expected [N, H, W], [N, C, H, W] or "
-            "[N, H, W, C] with 1 or 3 channels, or vectors [N, D]"
-        )
-    return array
+    match array.shape if array.size else ():
+        case (_, _):
+            return array
+        case (_, _, _):
+            return array[:, np.newaxis]
+        case (_, num_channels, _, _) if num_channels in _NUM_CHANNELS:
+            return array
+        case (_, _, _, num_channels) if num_channels in _NUM_CHANNELS:
+            return array.transpose(0, 3, 1, 2)
+    raise ValueError(
+        f"option --data.path: `images` of {path} has the shape {array.shape}, expected [N, H, W], [N, C, H, W] or "
+        "[N, H, W, C] with 1 or 3 channels, or vectors [N, D]"
+    )
 
 
 def _check_labels(labels: np.ndarray, num_images: int, path: Path) -> None:
