@@ -31,8 +31,8 @@ def describe_device(device: torch.device) -> str:
 def prepare_cpu(num_threads: int) -> None:
     """Sets PyTorch's threads, and lets the process keep the memory that a step frees for the next step.
 
-    Otherwise glibc gives it back, and the kernel fills each page with zeros anew: a quarter of a convolutional network's
-    or an LSTM's training time. The process then keeps the most that it ever held.
+    Otherwise glibc gives it back, and the kernel fills each page with zeros anew: a quarter of the training time of a
+    convolutional network or an LSTM. The process then keeps the most that it ever held.
 
     Args:
         num_threads: Threads that share the work on one tensor.
