@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from latentry_trainer.data import to_floats
 from latentry_trainer.evaluation.subject import Subject
-from latentry_trainer.variants.vae import VAE, sample_codings
+from latentry_trainer.variants.vae import Variational, sample_codings
 
 _NUM_IMAGES = 1_000
 _NUM_SAMPLES = 100
@@ -22,7 +22,7 @@ def measure_likelihood(subject: Subject) -> dict[str, float]:
     Of variational autoencoders whose pixels are Bernoulli variables. Both come from the same codings.
     """
     variant = subject.variant
-    if not isinstance(variant, VAE) or variant.output != "sigmoid":
+    if not isinstance(variant, Variational) or variant.output != "sigmoid":
         return {}
     images = to_floats(subject.images[:_NUM_IMAGES].to(subject.device))
     generator = subject.generator()

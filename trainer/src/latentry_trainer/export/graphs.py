@@ -40,7 +40,7 @@ def export_graph(graph: ExportGraph) -> bytes:
     # Two rows: the exporter takes sizes 0 and 1 for constants.
     example = tuple(torch.zeros(2, *tensor.shape, dtype=tensor.dtype) for tensor in graph.inputs)
     try:
-        with _quiet():
+        with _quiet(), torch.no_grad():  # with gradients, an LSTM is refused at first and captured twice
             program = torch.onnx.export(
                 _Positional(copy.deepcopy(graph.module)).cpu().float().eval(),
                 example,
@@ -115,6 +115,8 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "# The axis name: N will not be used", UserWarning)  # it is used, once
+            warnings.filterwarnings("ignore", r"The tensor attributes .*\._flat_weights", UserWarning)  # an LSTM's
+            warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)  # PyTorch's LSTM uses it
             warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg|torch|typing_extensions")
             warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch|onnxscript|onnx_ir")
             yield

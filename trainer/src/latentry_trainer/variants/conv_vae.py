@@ -1,0 +1,37 @@
+"""The variational autoencoder with convolutional networks."""
+
+from math import prod
+
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from latentry_trainer.config import STRICT
+from latentry_trainer.variants.conv import Filters, conv_layers, maps_of_vectors, pooled_sizes, transposed_layers
+from latentry_trainer.variants.layers import ACTIVATIONS, Activation
+from latentry_trainer.variants.vae import GaussianEncoder, Variational
+
+
+class ConvVAE(Variational):
+    """Convolutional encoder and mirrored decoder, with dense layers between feature maps and codings."""
+
+    @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+    class Config(Variational.Config):
+        """Options of the convolutional VAE."""
+
+        filters: Filters = (16, 32, 64)
+        """Feature maps of the encoder's convolutions; each is followed by pooling. The decoder mirrors them."""
+        activation: Activation = "relu"
+        """Activation of all hidden layers."""
+
+    def __init__(self, config: Config, input_shape: tuple[int, ...]) -> None:
+        super().__init__(config, input_shape)
+        channels = (input_shape[0], *config.filters)
+        sizes = pooled_sizes(input_shape, config.filters)
+        last_maps = (channels[-1], *sizes[-1])
+        hidden = nn.Sequential(*conv_layers(channels, config.activation), nn.Flatten())
+        self.encoder = GaussianEncoder(hidden, prod(last_maps), config.codings_size)
+        self.decoder = nn.Sequential(
+            *maps_of_vectors(config.codings_size, last_maps),
+            ACTIVATIONS[config.activation](),
+            *transposed_layers(channels[::-1], sizes, config.activation),
+        )
