@@ -20,7 +20,7 @@ _MAX_COMPONENTS = 32
 _MAX_DIMENSIONS = 64  # of the reduced codings
 _ROWS_PER_PARAMETER = 10  # codings a component and dimension: a component of fewer would learn them by heart
 _NUM_ITERATIONS = 10  # of expectation and maximisation: samples were no better after 30 or 100
-_REGULARISATION = 1e-3  # least variance, as part of the mean variance of a dimension
+_REGULARISATION = 1e-4  # least variance, as part of the mean variance of a dimension
 
 
 class MixturePrior(nn.Module):
