@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from latentry_trainer.report.tables import IN_OWN_TABLE
+
 _Better = Literal["lower", "higher"]
 
 # By name: which way is better, and what it means. In the order in which figures are shown.
@@ -18,11 +20,6 @@ _MEANINGS: dict[str, tuple[_Better, str]] = {
     "psnr_db":              ("higher", "peak signal-to-noise ratio of the reconstruction, dB"),
     "noisy_psnr_db":        ("higher", "peak signal-to-noise ratio of the corrupted inputs, dB"),
     "denoised_psnr_db":     ("higher", "peak signal-to-noise ratio of the denoised inputs, dB"),
-    "entropy_nats":         ("lower",  "entropy of the images per pixel: no bce is lower"),
-    "kl_from_data_nats":    ("lower",  "KL divergence of reconstructions from images per pixel: bce less entropy"),
-    "bce_bits":             ("lower",  "bce in bits per pixel"),
-    "entropy_bits":         ("lower",  "entropy of the images in bits per pixel"),
-    "kl_from_data_bits":    ("lower",  "bce less entropy in bits per pixel"),
     "log_likelihood_nats":  ("higher", "log-likelihood of an image, from 100 importance-weighted codings"),
     "elbo_nats":            ("higher", "evidence lower bound of an image, from the same codings"),
     "probe_accuracy":       ("higher", "accuracy of a linear classifier on the codings"),
@@ -67,8 +64,9 @@ def describe(evaluation: Mapping[str, Mapping[str, float]], targets: Mapping[str
     """Returns the figures of {split: {name: value}} in their usual order, with targets by name.
 
     `<name>_floor` and `<name>_ceiling` are no figures of their own, but stand beside the one that they belong to.
+    Figures that have a table of their own are left out.
     """
-    all_names = {name: None for values in evaluation.values() for name in values}
+    all_names = {name: None for values in evaluation.values() for name in values if name not in IN_OWN_TABLE}
     names = [name for name in all_names if not name.endswith(("_floor", "_ceiling"))]
     usual = [name for name in _MEANINGS if name in names]
     others = [name for name in names if name not in _MEANINGS]

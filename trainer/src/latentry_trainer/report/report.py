@@ -10,13 +10,19 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from latentry_trainer.report.codings import ACTIVATIONS_FILE, MAP_FILE
 from latentry_trainer.report.curves import collect_curves, draw_curves
 from latentry_trainer.report.figures import describe
-from latentry_trainer.training.log import METRICS_FILE, read_metrics
+from latentry_trainer.report.tables import tabulate_information, tabulate_stages
+from latentry_trainer.training.log import METRICS_FILE, Metrics, read_metrics
 
 _CAPTIONS = {
     "reconstructions": "In turn a row of originals and a row of their reconstructions.",
     "denoising": "In turn a row of originals, of corrupted and of denoised images.",
+    "interpolation": (
+        "Every third image of every third row is a reconstruction; those between are decoded from codings "
+        "between theirs."
+    ),
     "samples": "New images, drawn from the same codings each time.",
 }
 _MAX_EARLIER = 6
@@ -27,14 +33,14 @@ def write_report(run_folder: Path, *, facts: Mapping[str, str], targets: Mapping
 
     Args:
         run_folder: Holds config.json; shown where they exist: evaluation.json ({split: {name: value}}), metrics.jsonl,
-            grids/<picture>-<images seen>.png and tsne.png.
+            grids/<picture>-<images seen>.png, tsne.png and activations.png.
         facts: What stands at the top, by name: data set, device, training time …
         targets: What figures should reach, by the figure's name.
     """
     configuration = json.loads((run_folder / "config.json").read_text())
     evaluation_file = run_folder / "evaluation.json"
     evaluation = json.loads(evaluation_file.read_text()) if evaluation_file.exists() else {}
-    map_file = run_folder / "tsne.png"
+    metrics = list(read_metrics(run_folder)) if (run_folder / METRICS_FILE).exists() else []
     environment = Environment(
         loader=PackageLoader("latentry_trainer.report"),
         autoescape=True,
@@ -48,9 +54,11 @@ def write_report(run_folder: Path, *, facts: Mapping[str, str], targets: Mapping
         figures=describe(evaluation, targets),
         splits=list(evaluation),
         has_targets=bool(targets),
+        tables=[*tabulate_information(evaluation), *tabulate_stages(metrics)],
         pictures=_pictures(run_folder / "grids"),
-        codings_map=_data_uri(map_file.read_bytes()) if map_file.exists() else None,
-        curves=_curves(run_folder),
+        codings_map=_picture(run_folder / MAP_FILE),
+        activations=_picture(run_folder / ACTIVATIONS_FILE),
+        curves=_curves(metrics),
         options=list(_options(configuration)),
     )
     path = run_folder / "report.html"
@@ -95,8 +103,12 @@ def _images_seen(path: Path) -> int:
     return int(path.stem.rpartition("-")[2])
 
 
-def _curves(run_folder: Path) -> str | None:
-    panels = collect_curves(read_metrics(run_folder)) if (run_folder / METRICS_FILE).exists() else {}
+def _picture(path: Path) -> str | None:
+    return _data_uri(path.read_bytes()) if path.exists() else None
+
+
+def _curves(metrics: list[Metrics]) -> str | None:
+    panels = collect_curves(metrics)
     return _data_uri(draw_curves(panels)) if panels else None
 
 
