@@ -72,4 +72,4 @@ def test_stages_share_the_epochs_and_the_last_has_the_rest(deep: Greedy, num_epo
 
 def test_fewer_epochs_than_stages_are_refused(deep: Greedy) -> None:
     with pytest.raises(ValueError, match=r"option --training.num_epochs: expected at least 4, .* got 3"):
-        deep.stages(TrainingConfig(num_epochs=3))
+        deep.check_training(TrainingConfig(num_epochs=3), 100)

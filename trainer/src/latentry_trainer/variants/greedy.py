@@ -39,18 +39,18 @@ class Greedy(Stacked):
         self.inner_learning_rate = config.inner_learning_rate
         self.joint_learning_rate = config.joint_learning_rate
 
-    def stages(self, training: TrainingConfig) -> tuple[Stage, ...]:
-        """One stage a layer, from the outside in, then one for all; they share the epochs, the rest for the last.
-
-        Raises:
-            ValueError: There are fewer epochs than stages.
-        """
+    def check_training(self, training: TrainingConfig, num_images: int) -> None:  # noqa: ARG002 (epochs are what matters)
+        """Refuses fewer epochs than stages."""
         num_stages = self.num_layers + 1
         if training.num_epochs < num_stages:
             raise ValueError(
                 f"option --training.num_epochs: expected at least {num_stages}, one for each layer and one for all, "
                 f"got {training.num_epochs}"
             )
+
+    def stages(self, training: TrainingConfig) -> tuple[Stage, ...]:
+        """One stage a layer, from the outside in, then one for all; they share the epochs, the rest for the last."""
+        num_stages = self.num_layers + 1
         num_epochs = training.num_epochs // num_stages
         inner, joint = (
             replace(training.optimizer, learning_rate=rate)
