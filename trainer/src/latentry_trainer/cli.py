@@ -14,12 +14,15 @@ from rich.table import Table
 
 from latentry_trainer.config import RunConfig, override, to_json
 from latentry_trainer.data import Dataset, load_dataset
+from latentry_trainer.experiments import EXPERIMENTS, find_run, read_result
 from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
-from latentry_trainer.parallel import World, join_world
+from latentry_trainer.parallel import ALONE, World, join_world
 from latentry_trainer.presets import PRESETS
+from latentry_trainer.pretraining import newest_run, pretrain, with_few_labels
+from latentry_trainer.report.results import write_results
 from latentry_trainer.run import Evaluation, check_run, evaluate_run, export_run, finish, train_run
-from latentry_trainer.run_folder import Destination, lock, read_destination, start
+from latentry_trainer.run_folder import Destination, is_finished, lock, read_destination, start
 from latentry_trainer.training.loop import DivergedError
 from latentry_trainer.training.trained import read_config
 
@@ -79,11 +82,82 @@ def run(
 
 
 @app.command
+def run_all(
+    *presets: str,
+    runs: Annotated[Path, Parameter(help="Folder of run folders.")] = Path("runs"),
+    repository: Repository = Path("models"),
+    results: Annotated[Path | None, Parameter(help="Markdown file to write the results into.")] = None,
+) -> int:
+    """Trains every preset but the quick ones, and a model for each class held out; or the PRESETS given.
+
+    What is done already is skipped, what was stopped is gone on with.
+    """
+    for name in presets:
+        _preset(name)
+    finished = []
+    for experiment in EXPERIMENTS:
+        if presets and experiment.preset not in presets:
+            continue
+        run_folder = find_run(runs, experiment.config)
+        if run_folder and is_finished(run_folder):
+            _say("done", run_folder)
+        else:
+            destination = Destination(repository=repository, model_name=experiment.preset)
+            dataset = load_dataset(experiment.config.data)
+            run_folder = run_folder or start(experiment.config, destination, runs)
+            status = _train_and_finish(run_folder, dataset, destination, ALONE)
+            if status != _OK:
+                return status
+        finished.append(run_folder)
+    if results:
+        write_results(results, [read_result(run_folder) for run_folder in finished])
+        _say("results", results)
+    return _OK
+
+
+@app.command
 def resume(run_folder: RunFolder, *, repository: OtherRepository = None, name: OtherName = None) -> int:
     """Goes on with a run that was stopped or killed, to the same end as if it never had been."""
     destination = _destination(run_folder, repository, name)
     with join_world() as world:
         return _train_and_finish(run_folder, load_dataset(read_config(run_folder).data), destination, world)
+
+
+@app.command
+def pretrain_classifier(
+    run_folder: Annotated[Path | None, Parameter(help="An autoencoder's run; default: the newest of --preset.")] = None,
+    *,
+    preset: Annotated[str, Parameter(help="The autoencoder, trained first where no run of it is done.")] = "conv",
+    num_labels: Annotated[int, Parameter(help="Labelled images: the first so many training images.")] = 500,
+    runs: Annotated[Path, Parameter(help="Folder of run folders.")] = Path("runs"),
+    repository: Repository = Path("models"),
+    name: Annotated[str, Parameter(help="The classifier's name in the repository.")] = "pretrained-classifier",
+) -> int:
+    """Trains a classifier on few labels: on an autoencoder's encoder, frozen and fine-tuned, and from scratch.
+
+    Compares the three and publishes the best.
+    """
+    autoencoder = read_config(run_folder) if run_folder else _preset(preset)
+    destination = Destination(repository=repository, model_name=check_model_name(name))
+    few = with_few_labels(autoencoder, load_dataset(autoencoder.data), num_labels)
+    run_folder = run_folder or newest_run(runs, autoencoder)
+    if run_folder is None:
+        status = run(preset, runs=runs, repository=repository)
+        run_folder = newest_run(runs, autoencoder)
+        if status != _OK or run_folder is None:
+            return status
+    _say("encoder", run_folder)
+    comparison = pretrain(run_folder, few, destination, runs, _console)
+    if comparison is None:
+        return _STOPPED
+    table = Table("accuracy", *comparison.finished.evaluation)
+    for classifier, evaluation in comparison.evaluations.items():
+        table.add_row(classifier, *(f"{figures['accuracy']:.4f}" for figures in evaluation.values()))
+    _console.print(table)
+    _say("best", comparison.finished.run_folder)
+    _say("bundle", comparison.finished.bundle)
+    _say("chart", comparison.chart)
+    return _OK
 
 
 @app.command

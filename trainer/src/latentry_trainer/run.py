@@ -20,11 +20,11 @@ from latentry_trainer.presets import PRESETS
 from latentry_trainer.report.codings import write_codings
 from latentry_trainer.report.pictures import NUM_INPUTS, write_pictures
 from latentry_trainer.report.report import write_report
-from latentry_trainer.run_folder import Destination
+from latentry_trainer.run_folder import EVALUATION_FILE, Destination
 from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from latentry_trainer.training.device import describe_device, prepare_cpu, resolve_device
 from latentry_trainer.training.log import NoLog, RunLog
-from latentry_trainer.training.loop import check_finite, train
+from latentry_trainer.training.loop import DivergedError, check_finite, train
 from latentry_trainer.training.prior import fit_prior
 from latentry_trainer.training.stopping import stop_on_signals
 from latentry_trainer.training.trained import (
@@ -37,7 +37,6 @@ from latentry_trainer.training.trained import (
 )
 from latentry_trainer.variants import VARIANTS, Autoencoder, Variant, build_variant
 
-EVALUATION_FILE = "evaluation.json"
 GRIDS_FOLDER = "grids"
 
 Evaluation = Mapping[str, Mapping[str, float]]
@@ -148,12 +147,24 @@ def train_run(run_folder: Path, dataset: Dataset, console: Console, world: World
                 after_training=lambda _average: None,
             )
         (run_folder / EVALUATION_FILE).unlink(missing_ok=True)  # it would be of an earlier checkpoint
-        return train_with(
-            log=stack.enter_context(RunLog(run_folder, console, config.preset, num_images, images_seen)),
-            save=lambda state: save_checkpoint(run_folder / CHECKPOINT_FILE, with_facts(state, facts)),
-            after_epoch=draw,
-            after_training=complete,
-        )
+        try:
+            return train_with(
+                log=stack.enter_context(RunLog(run_folder, console, config.preset, num_images, images_seen)),
+                save=lambda state: save_checkpoint(run_folder / CHECKPOINT_FILE, with_facts(state, facts)),
+                after_epoch=draw,
+                after_training=complete,
+            )
+        except DivergedError as error:
+            raise DivergedError(f"{error}; {_what_is_kept(run_folder)}") from error
+
+
+def _what_is_kept(run_folder: Path) -> str:
+    """What a run that diverged leaves, and what can be done with it."""
+    state = read_state(run_folder)
+    if state is None:
+        return "this one has no checkpoint yet"
+    images_seen = state["position"]["images_seen"]
+    return f"this one's checkpoint after {images_seen} images is kept: latentry-train export {run_folder}"
 
 
 def finish(run_folder: Path, dataset: Dataset, destination: Destination) -> Finished:
@@ -222,12 +233,12 @@ def export_run(run_folder: Path, destination: Destination) -> Path:
             images_seen=position.images_seen,
             device=facts.device,
             wall_time_s=position.wall_time_s,
-            configuration=to_dict(_without_folders(config)),
+            configuration=to_dict(without_folders(config)),
         ),
     )
 
 
-def _without_folders(config: RunConfig) -> RunConfig:
+def without_folders(config: RunConfig) -> RunConfig:
     """The configuration as strangers may see it: what the data is called, not where it lay."""
     path = config.data.path
     return replace(config, data=replace(config.data, path=Path(path.name))) if path else config

@@ -17,6 +17,8 @@ from latentry_trainer.config import RunConfig, to_json
 from latentry_trainer.training.trained import CONFIG_FILE, read_config
 
 DESTINATION_FILE = "destination.json"
+EVALUATION_FILE = "evaluation.json"
+REPORT_FILE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +40,32 @@ def start(config: RunConfig, destination: Destination, runs: Path) -> Path:
     if config.data.path:
         config = replace(config, data=replace(config.data, path=config.data.path.absolute()))
     values = {"repository": str(destination.repository.absolute()), "model_name": destination.model_name}
+    run_folder = make_folder(runs, config.preset)
+    files.write(run_folder / DESTINATION_FILE, f"{json.dumps(values, indent=2)}\n".encode())
+    files.write(run_folder / CONFIG_FILE, to_json(config).encode())
+    return run_folder
+
+
+def make_folder(runs: Path, name: str) -> Path:
+    """Makes `<runs>/<name>-<number>` with the first number that is free.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     number = 1
     while True:
-        run_folder = runs / f"{config.preset}-{number:03d}"
+        folder = runs / f"{name}-{number:03d}"
         try:
-            run_folder.mkdir(parents=True)
+            folder.mkdir(parents=True)
         except FileExistsError:
             number += 1
         else:
-            files.write(run_folder / DESTINATION_FILE, f"{json.dumps(values, indent=2)}\n".encode())
-            files.write(run_folder / CONFIG_FILE, to_json(config).encode())
-            return run_folder
+            return folder
+
+
+def is_finished(run_folder: Path) -> bool:
+    """Whether a run was trained, measured, published and reported on."""
+    return (run_folder / EVALUATION_FILE).is_file() and (run_folder / REPORT_FILE).is_file()
 
 
 def read_destination(run_folder: Path) -> Destination:

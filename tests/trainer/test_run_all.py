@@ -1,0 +1,93 @@
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from latentry_trainer.cli import main
+from latentry_trainer.experiments import EXPERIMENTS, find_run
+from latentry_trainer.presets import PRESETS
+from latentry_trainer.report.results import Result, write_results
+from latentry_trainer.run_folder import Destination, start
+from latentry_trainer.training.log import Metrics
+
+
+def run_all(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["latentry-train", "run-all", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_what_is_done_is_skipped_and_the_page_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_all(tmp_path, monkeypatch, "pca-toy") == 0
+    assert "joint 1/" in capsys.readouterr().out
+    assert run_all(tmp_path, monkeypatch, "pca-toy", "--results", "docs/results.md") == 0
+    again = capsys.readouterr().out
+    assert "done    runs/pca-toy-001" in again
+    assert "joint 1/" not in again
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["pca-toy-001"]
+    assert "| `pca-toy` | mse_over_pca | ≤ 1.01 |" in (tmp_path / "docs" / "results.md").read_text()
+
+
+def test_a_run_that_was_begun_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    destination = Destination(repository=tmp_path / "models", model_name="pca-toy")
+    begun = start(PRESETS["pca-toy"].config, destination, tmp_path / "runs")
+    assert run_all(tmp_path, monkeypatch, "pca-toy") == 0
+    assert f"run     runs/{begun.name}" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [begun.name]
+
+
+def test_an_unknown_preset_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_all(tmp_path, monkeypatch, "stakced") == 2
+    assert "unknown preset stakced; did you mean stacked" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_preset_with_a_target_is_an_experiment() -> None:
+    as_they_are = {experiment.preset for experiment in EXPERIMENTS if not experiment.options}
+    assert {name for name, preset in PRESETS.items() if preset.targets} <= as_they_are
+
+
+def test_a_run_of_another_configuration_is_not_taken(tmp_path: Path) -> None:
+    config = PRESETS["stacked"].config
+    other = replace(config, training=replace(config.training, seed=1))
+    start(other, Destination(repository=tmp_path, model_name="stacked"), tmp_path)
+    assert find_run(tmp_path, config) is None
+    assert find_run(tmp_path, other) == tmp_path / "stacked-001"
+
+
+def result(preset: str, validation: Mapping[str, float]) -> Result:
+    return Result(
+        config=PRESETS[preset].config,
+        targets=PRESETS[preset].targets,
+        evaluation={"validation": validation, "test": validation},
+        metrics=[
+            Metrics(images_seen=images_seen, stage="joint", epoch=1, split="validation", values={"bce": 0.3})
+            for images_seen in (55_000, 110_000)
+        ],
+        images_seen=110_000,
+        wall_time_s=10,
+        device="cpu",
+    )
+
+
+def test_the_page_says_what_is_reached_and_what_is_not(tmp_path: Path) -> None:
+    fcd = {"fcd": 12.5, "fcd_floor": 0.4, "fcd_ceiling": 640.0}
+    reached = result("stacked", {"bce": 0.28, "rounded_accuracy": 0.9, **fcd})
+    write_results(tmp_path / "results.md", [reached, result("vae", {"loss": 0.31, "bce": 0.29, "elbo_nats": -240.0})])
+    page = (tmp_path / "results.md").read_text()
+    assert "| `stacked` | bce | ≤ 0.2845 | 0.2800 | 0.2800 | yes |" in page
+    assert "| `stacked` | rounded_accuracy | ≥ 0.936 | 0.9000 | 0.9000 | **no** |" in page
+    assert re.search(r"\| `stacked` \| 12.50 \|.*\n\| \*training images\* \| 0.4000 ", page)
+    assert "| `vae` | -240.00 |" in page
+    assert "| `stacked` | sgd, 32 | 110 000 | 10 s | 11 000 |" in page
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"results-curves.png", "results-samples.png"}
