@@ -15,7 +15,6 @@ from latentry_trainer.variants.stacked import Stacked
 from torch import Generator, Tensor, nn
 from torch.distributions import Bernoulli
 from torch.distributions.kl import kl_divergence
-from torch.nn import functional
 
 DENSE = ["pca", *(name for name, variant in VARIANTS.items() if issubclass(variant, Stacked))]
 SHAPE = (1, 4, 4)
@@ -100,7 +99,7 @@ def test_dropout_drops_its_part_and_keeps_the_mean() -> None:
     variant = DenoiseDropout(DenoiseDropout.Config(dropout_rate=0.25), (10_000,))
     rows = Batch(inputs=torch.full((5, 10_000), 0.3), generator=Generator().manual_seed(0))
     corrupted = variant.corrupt(rows)
-    assert corrupted.unique().tolist() == pytest.approx([0, 0.4])
+    assert sorted(set(corrupted.flatten().tolist())) == pytest.approx([0, 0.4])
     assert (corrupted == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
     assert corrupted.mean().item() == pytest.approx(0.3, abs=0.004)
 
@@ -141,7 +140,7 @@ def test_sparse_loss_has_its_penalty_in_training_and_validation(variant_type: ty
 def test_kl_penalty_is_validated_in_groups_of_a_training_batch() -> None:
     variant = SparseKL(SparseKL.Config(penalty_rows=4), SHAPE)
     with torch.no_grad():
-        variant.encoder[1][0].weight *= 20  # rows that differ: the mean over four is not that over all
+        next(variant.encoder.parameters()).mul_(20)  # rows that differ: the mean over four is not that over all
     rows = batch(*SHAPE, num_rows=10)
     losses = [variant.loss(Batch(inputs=rows.inputs[i : i + 4], generator=rows.generator)) for i in (0, 4, 8)]
     expected = (4 * losses[0] + 4 * losses[1] + 2 * losses[2]) / 10
@@ -160,10 +159,11 @@ def test_bernoulli_divergence_is_zero_at_its_target_and_finite_at_the_ends() -> 
 def test_hashing_trains_with_noise_before_the_codings_and_is_used_without() -> None:
     variant = Hashing(Hashing.Config(hidden_sizes=(12, 8), codings_size=6, noise_std=15.0), SHAPE)
     rows = batch(*SHAPE)
-    _, first, second, last = variant.encoder
+    _, first, second, _ = variant.encoder
+    *_, last = (layer for layer in variant.encoder.modules() if isinstance(layer, nn.Linear))
     noise = 15 * same_noise(rows).normals(8)
     hidden = second(first(rows.inputs.flatten(1))) + noise
-    codings = torch.sigmoid(functional.linear(hidden, last[0].weight, last[0].bias))
+    codings = torch.sigmoid(last(hidden))
     expected = cross_entropy(variant.decode(codings), rows.inputs)
     assert variant.loss(same_noise(rows)).item() == pytest.approx(expected, rel=1e-4)
     clean = cross_entropy(variant.reconstruct(rows.inputs), rows.inputs)

@@ -8,7 +8,7 @@ from latentry_trainer.export.graphs import export_graph
 from latentry_trainer.training.checkpoint import load_checkpoint, save_checkpoint
 from latentry_trainer.variants import Batch
 from latentry_trainer.variants.tied import Tied
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 SHAPE = (1, 4, 4)
@@ -30,7 +30,7 @@ def biases(variant: Tied) -> list[Tensor]:
 
 def by_hand(variant: Tied) -> Tensor:
     """The decoder's logits of INPUTS, of the encoder's weights."""
-    outer, middle, inner = (block[0].weight for block in variant.encoder[1:])  # type: ignore[index]
+    outer, middle, inner = (layer.weight for layer in variant.encoder.modules() if isinstance(layer, nn.Linear))
     hidden = functional.selu(variant.encode(INPUTS) @ inner + biases(variant)[0])
     return functional.selu(hidden @ middle + biases(variant)[1]) @ outer + biases(variant)[2]
 

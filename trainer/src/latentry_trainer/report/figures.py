@@ -10,7 +10,7 @@ _Better = Literal["lower", "higher"]
 
 # By name: which way is better, and what it means. In the order in which figures are shown.
 _MEANINGS: dict[str, tuple[_Better, str]] = {
-    "loss":                 ("lower",  "negative evidence lower bound per pixel: bce + kl"),
+    "loss":                 ("lower",  "what is minimised, per pixel: the reconstruction's error and the penalty, a VAE's kl"),
     "bce":                  ("lower",  "binary cross-entropy, mean over pixels, nats"),
     "kl":                   ("lower",  "KL divergence of the codings from N(0, I), per pixel"),
     "rounded_accuracy":     ("higher", "part of pixels that agree when rounded to black or white"),

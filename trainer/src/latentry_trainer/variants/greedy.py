@@ -30,9 +30,6 @@ class Greedy(Stacked):
         joint_learning_rate: Positive = 0.1
         """Step size when all layers are trained together."""
 
-    encoder: nn.Sequential
-    decoder: nn.Sequential
-
     def __init__(self, config: Config, input_shape: tuple[int, ...]) -> None:
         super().__init__(config, input_shape)
         self.num_layers = len(self.decoder)

@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentry_trainer.config import STRICT, Count, Positive, Sizes
 from latentry_trainer.variants.base import Batch
@@ -27,8 +27,6 @@ class Hashing(Stacked):
         """Length of a coding: the number of bits."""
         noise_std: Positive = 15.0
         """Standard deviation of the noise on the last hidden layer while training."""
-
-    encoder: nn.Sequential
 
     def __init__(self, config: Config, input_shape: tuple[int, ...]) -> None:
         super().__init__(config, input_shape)

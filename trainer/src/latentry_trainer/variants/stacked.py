@@ -17,6 +17,10 @@ class Stacked(Autoencoder):
 
     codings_activation: ClassVar[Activation | None] = None
     """Activation of the codings, where it is not that of the hidden layers."""
+    encoder: nn.Sequential
+    """Flattens; then one block a layer."""
+    decoder: nn.Sequential
+    """One part a layer; decoder[-depth] mirrors encoder[depth]."""
 
     @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
     class Config(Autoencoder.Config):
@@ -34,7 +38,6 @@ class Stacked(Autoencoder):
         self.codings_size = config.codings_size
         sizes = (prod(input_shape), *config.hidden_sizes, config.codings_size)
         *hidden, last = pairwise(sizes)
-        # One block a layer: encoder[1 + i] and decoder[-1 - i] are each other's mirror.
         self.encoder = nn.Sequential(
             nn.Flatten(),
             *(dense(layer, config.activation) for layer in hidden),

@@ -21,7 +21,8 @@ class Tied(Stacked):
         super().__init__(config, input_shape)
         layers = [_Transposed(layer) for layer in self.encoder.modules() if isinstance(layer, nn.Linear)]
         activation = ACTIVATIONS[config.activation]
-        self.decoder = nn.Sequential(*(part for layer in reversed(layers) for part in (layer, activation())))[:-1]
+        *parts, _ = (part for layer in reversed(layers) for part in (layer, activation()))  # none behind the outputs
+        self.decoder = nn.Sequential(*parts)
 
 
 class _Transposed(nn.Module):
