@@ -97,7 +97,7 @@ def test_a_generator_of_black_images_is_as_far_off_as_the_images_moments(dataset
     )
 
 
-RECONSTRUCTION = {"bce", "rounded_accuracy", "mse", "psnr_db"}
+RECONSTRUCTION = {"bce", "rounded_accuracy", "mse", "psnr_db", "false_alarm_rate"}
 INFORMATION = {"entropy_nats", "kl_from_data_nats", "bce_bits", "entropy_bits", "kl_from_data_bits"}
 MOMENTS = {"sample_mean_rmse", "sample_std_rmse"}
 
