@@ -75,10 +75,13 @@ def pooled_sizes(input_shape: tuple[int, ...], filters: Sequence[int]) -> list[t
 
 
 def conv_layers(channels: Sequence[int], activation: Activation) -> list[nn.Module]:
-    """Convolutions channels[0] -> … -> channels[-1], each with activation and pooling to half the size behind it."""
+    """Convolutions channels[0] -> … -> channels[-1], each with pooling to half the size and the activation behind it.
+
+    Pooling first gives what the book's order gives, as activations rise, and leaves a quarter of the values to them.
+    """
     layers: list[nn.Module] = [ChannelsLast()]
     for num_inputs, num_outputs in pairwise(channels):
-        layers += [convolution(num_inputs, num_outputs), ACTIVATIONS[activation](), nn.MaxPool2d(2)]
+        layers += [convolution(num_inputs, num_outputs), nn.MaxPool2d(2), ACTIVATIONS[activation]()]
     return layers
 
 
@@ -111,8 +114,8 @@ class ChannelsLast(nn.Module):
         if torch.compiler.is_exporting():  # graphs have no such layout
             return images
         # By hand, because PyTorch finds a single channel to be in place whatever its strides are.
-        height, width = images.shape[2:]
-        return images.permute(0, 2, 3, 1).flatten(1).unflatten(1, (height, width, -1)).permute(0, 3, 1, 2)
+        channels, height, width = images.shape[1:]
+        return images.permute(0, 2, 3, 1).flatten(1).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def convolution(num_inputs: int, num_outputs: int) -> nn.Conv2d:

@@ -61,14 +61,14 @@ class _Decoder(nn.Module):
 
     def __init__(self, input_shape: tuple[int, ...], hidden_size: int, codings_size: int) -> None:
         super().__init__()
-        self.channels, self.height, width = input_shape
+        self.channels, self.height, self.width = input_shape
         self.hidden = _lstm(codings_size, hidden_size)
-        self.rows = linear(hidden_size, self.channels * width)
+        self.rows = linear(hidden_size, self.channels * self.width)
 
     def forward(self, codings: Tensor) -> Tensor:
         states, _ = self.hidden(codings.unsqueeze(1).expand(-1, self.height, -1))  # [N, H, hidden_size]
         logits: Tensor = self.rows(states)  # [N, H, C*W]
-        return logits.unflatten(2, (self.channels, -1)).transpose(1, 2)
+        return logits.reshape(-1, self.height, self.channels, self.width).transpose(1, 2)
 
 
 def _lstm(num_inputs: int, size: int) -> nn.LSTM:
@@ -78,10 +78,11 @@ def _lstm(num_inputs: int, size: int) -> nn.LSTM:
     PyTorch has two biases that are added; here the second stays zero, or SGD would move their sum twice as far.
     """
     lstm = nn.LSTM(num_inputs, size, batch_first=True)
-    nn.init.xavier_uniform_(lstm.weight_ih_l0)
-    nn.init.orthogonal_(lstm.weight_hh_l0)
-    nn.init.zeros_(lstm.bias_ih_l0)
-    nn.init.ones_(lstm.bias_ih_l0[size : 2 * size])  # gates: input, forget, cell, output
+    bias = lstm.get_parameter("bias_ih_l0")  # gates: input, forget, cell, output
+    nn.init.xavier_uniform_(lstm.get_parameter("weight_ih_l0"))
+    nn.init.orthogonal_(lstm.get_parameter("weight_hh_l0"))
+    nn.init.zeros_(bias)
+    nn.init.ones_(bias[size : 2 * size])
     del lstm.bias_hh_l0
     lstm.register_buffer("bias_hh_l0", zeros(4 * size), persistent=False)
     lstm.bias_hh_l0 = lstm.bias_hh_l0  # this way it is put among the weights that the layer computes with
