@@ -17,13 +17,16 @@ from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.manifest import describe_provenance, to_json
 from latentry_trainer.variants import Autoencoder, Generative
 from latentry_trainer.variants.base import ExportGraph, GraphTensor, Variant
+from latentry_trainer.variants.conv import Conv
+from latentry_trainer.variants.conv_vae import ConvVAE
 from latentry_trainer.variants.denoising import DenoiseGaussian
 from latentry_trainer.variants.gan import GAN
+from latentry_trainer.variants.recurrent import Recurrent
 from latentry_trainer.variants.stacked import Stacked
 from latentry_trainer.variants.vae import VAE
 from torch import Tensor, nn
 
-SHAPE = (1, 6, 6)
+SHAPE = (1, 8, 8)
 AUTOENCODER_ROLES = ["encoder", "decoder", "denoiser"]
 
 
@@ -72,7 +75,7 @@ def test_the_manifest_says_what_the_bundle_is(tmp_path: Path) -> None:
         "stacked",
         "stacked-quick",
     )
-    assert list(manifest.input_shape) == [1, 6, 6]
+    assert list(manifest.input_shape) == [1, 8, 8]
     assert list(manifest.codings_shape) == [4]
     assert (manifest.value_range.min, manifest.value_range.max) == (0, 1)
     assert [manifest_pb2.Capability.Name(value).removeprefix("CAPABILITY_") for value in manifest.capabilities] == [
@@ -92,7 +95,7 @@ def test_the_manifest_says_what_the_bundle_is(tmp_path: Path) -> None:
     encoder = manifest.graphs[0]
     assert (encoder.role, encoder.file) == (manifest_pb2.GRAPH_ROLE_ENCODER, "encoder.onnx")
     assert [(spec.name, spec.dtype, list(spec.shape)) for spec in [*encoder.inputs, *encoder.outputs]] == [
-        ("inputs", tensor_pb2.DATA_TYPE_FLOAT32, [-1, 1, 6, 6]),
+        ("inputs", tensor_pb2.DATA_TYPE_FLOAT32, [-1, 1, 8, 8]),
         ("codings", tensor_pb2.DATA_TYPE_FLOAT32, [-1, 4]),
         ("log_variance", tensor_pb2.DATA_TYPE_FLOAT32, [-1, 4]),
     ]
@@ -121,7 +124,11 @@ def test_the_json_has_the_protos_field_names_and_reads_back(tmp_path: Path) -> N
     [
         pytest.param(lambda: Stacked(Stacked.Config(), SHAPE), AUTOENCODER_ROLES, id="stacked"),
         pytest.param(lambda: DenoiseGaussian(DenoiseGaussian.Config(), SHAPE), AUTOENCODER_ROLES, id="denoise"),
+        pytest.param(lambda: Conv(Conv.Config(), SHAPE), AUTOENCODER_ROLES, id="conv"),
+        pytest.param(lambda: Conv(Conv.Config(codings_size=5), SHAPE), AUTOENCODER_ROLES, id="conv-flat"),
+        pytest.param(lambda: Recurrent(Recurrent.Config(), SHAPE), AUTOENCODER_ROLES, id="recurrent"),
         pytest.param(lambda: VAE(VAE.Config(), SHAPE), AUTOENCODER_ROLES, id="vae"),
+        pytest.param(lambda: ConvVAE(ConvVAE.Config(), SHAPE), AUTOENCODER_ROLES, id="conv-vae"),
         pytest.param(lambda: GAN(GAN.Config(), SHAPE), ["decoder", "critic"], id="gan"),
     ],
 )
