@@ -3,13 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from latentry_trainer.config import OptimizerConfig, RunConfig, TrainingConfig, VariantConfig
+from latentry_trainer.config import DataConfig, OptimizerConfig, RunConfig, TrainingConfig, VariantConfig
 from latentry_trainer.variants import VARIANTS
 from latentry_trainer.variants.classifier import ConvClassifier
-from latentry_trainer.variants.denoising import DenoiseGaussian
+from latentry_trainer.variants.conv import Conv
+from latentry_trainer.variants.conv_vae import ConvVAE
+from latentry_trainer.variants.denoising import DenoiseDropout, DenoiseGaussian, DenoiseSparse
 from latentry_trainer.variants.gan import GAN
+from latentry_trainer.variants.greedy import Greedy
+from latentry_trainer.variants.hashing import Hashing
+from latentry_trainer.variants.pca import PCA
+from latentry_trainer.variants.recurrent import Recurrent
+from latentry_trainer.variants.sparse import SparseKL, SparseL1
 from latentry_trainer.variants.stacked import Stacked
-from latentry_trainer.variants.vae import VAE
+from latentry_trainer.variants.tied import Tied
+from latentry_trainer.variants.vae import VAE, BetaVAE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +27,7 @@ class Preset:
     config: RunConfig
     """The whole configuration."""
     targets: Mapping[str, float]
-    """What the figures on Fashion-MNIST's validation split must reach, by name."""
+    """What the figures on the validation split must reach, by name."""
     training_time_s: int
     """About how long training takes on one CPU core."""
 
@@ -36,6 +44,10 @@ def _adam(learning_rate: float, beta1: float = 0.9) -> OptimizerConfig:
     return OptimizerConfig(name="adam", learning_rate=learning_rate, beta1=beta1)
 
 
+def _nadam(learning_rate: float) -> OptimizerConfig:
+    return OptimizerConfig(name="nadam", learning_rate=learning_rate)
+
+
 _WIDE_GAN = GAN.Config(
     codings_size=32,
     generator_sizes=(256, 512),
@@ -44,24 +56,64 @@ _WIDE_GAN = GAN.Config(
     gradient_penalty=0.3,
 )
 
+_STACKED_V3 = Stacked.Config(activation="relu", output="linear")
+_CONV_V3 = Conv.Config(codings_size=30, activation="relu", output="linear")
+_RECURRENT_V3 = Recurrent.Config(output="linear")
+
+_BETA_VAE = BetaVAE.Config(warm_up_images=27_500)
+_QUICK_GREEDY = Greedy.Config(inner_learning_rate=2e-3, joint_learning_rate=2e-3)
+
 # name, the variant's options, optimiser, batch size, epochs, targets, training time in seconds
 _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, float], int], ...] = (
     # The book's.
     ("stacked",                Stacked.Config(),         _sgd(1.5),        32, 20, {"bce": .2845, "rounded_accuracy": .936}, 35),  # noqa: E501
+    ("tied",                   Tied.Config(),            _sgd(1.5),        32, 10, {"bce": .2850, "rounded_accuracy": .932}, 20),  # noqa: E501
+    ("greedy",                 Greedy.Config(),          _sgd(1.5),        32, 30, {"bce": .2870, "rounded_accuracy": .935}, 45),  # noqa: E501
+    ("conv",                   Conv.Config(),            _sgd(1.0),        32,  5, {"bce": .2672, "rounded_accuracy": .950}, 80),  # noqa: E501
+    ("recurrent",              Recurrent.Config(),       _sgd(0.1),        32, 10, {"bce": .320, "rounded_accuracy": .902}, 250),  # noqa: E501
     ("denoise-gaussian",       DenoiseGaussian.Config(), _sgd(1.0),        32, 10, {"bce": .292}, 20),
+    ("denoise-dropout",        DenoiseDropout.Config(),  _sgd(1.0),        32, 10, {"bce": .296}, 20),
+    ("denoise-sparse",         DenoiseSparse.Config(),   _sgd(3.0),        32, 10, {}, 25),
+    ("sparse-l1",              SparseL1.Config(),        _sgd(1.0),        32, 10, {"loss": .3215}, 35),
+    ("sparse-kl",              SparseKL.Config(),        _sgd(1.0),        32, 10, {"loss": .3065}, 35),
     ("vae",                    VAE.Config(),             _rmsprop(1e-3),  128, 25, {"loss": .316}, 60),
+    ("hashing",                Hashing.Config(),         _sgd(1.0),        32, 10, {"bce": .410, "rounded_accuracy": .81}, 20),  # noqa: E501
     ("gan",                    GAN.Config(),             _rmsprop(1e-3),   32, 50, {}, 300),
+    # The third edition's.
+    ("stacked-v3",             _STACKED_V3,              _nadam(1e-3),     32, 20, {"mse": .0132}, 80),
+    ("conv-v3",                _CONV_V3,                 _nadam(1e-3),     32, 10, {"mse": .0121}, 200),
+    ("recurrent-v3",           _RECURRENT_V3,            _nadam(1e-3),     32, 10, {"mse": .0104}, 250),
+    # Ours.
+    ("pca",                    PCA.Config(),             _adam(1e-3),     128, 10, {"mse_over_pca": 1.01}, 15),
+    ("pca-toy",                PCA.Config(codings_size=2), _adam(1e-3),    32, 100, {"mse_over_pca": 1.01}, 5),
     # Better.
+    ("beta-vae",               _BETA_VAE,                _adam(1e-3),     128, 25, {}, 60),
+    ("conv-vae",               ConvVAE.Config(),         _adam(1e-3),     128, 15, {"loss": .3086}, 240),
     ("vae-adam",               VAE.Config(),             _adam(1e-3),     128, 25, {"loss": .311}, 60),
     # Ours.
     ("classifier",             ConvClassifier.Config(),  _adam(1e-3),      64, 12, {"accuracy": .92}, 150),
     # For a first look.
+    ("pca-quick",              PCA.Config(),             _adam(2e-3),     128,  4, {}, 6),
     ("stacked-quick",          Stacked.Config(),         _adam(2e-3),     128,  6, {}, 8),
+    ("tied-quick",             Tied.Config(),            _adam(2e-3),     128,  6, {}, 8),
+    ("greedy-quick",           _QUICK_GREEDY,            _adam(2e-3),     128,  9, {}, 12),
+    ("conv-quick",             Conv.Config(),            _adam(2e-3),     128,  3, {}, 40),
+    ("recurrent-quick",        Recurrent.Config(),       _adam(5e-3),     128,  3, {}, 40),
     ("denoise-gaussian-quick", DenoiseGaussian.Config(), _adam(2e-3),     128,  6, {}, 9),
+    ("denoise-dropout-quick",  DenoiseDropout.Config(),  _adam(2e-3),     128,  6, {}, 9),
+    ("denoise-sparse-quick",   DenoiseSparse.Config(),   _adam(2e-3),     128,  6, {}, 9),
+    ("sparse-l1-quick",        SparseL1.Config(),        _adam(2e-3),     128,  6, {}, 12),
+    ("sparse-kl-quick",        SparseKL.Config(),        _adam(2e-3),     128,  6, {}, 12),
+    ("hashing-quick",          Hashing.Config(),         _adam(2e-3),     128,  6, {}, 9),
     ("vae-quick",              VAE.Config(),             _adam(2e-3),     128,  8, {}, 15),
+    ("beta-vae-quick",         BetaVAE.Config(),         _adam(2e-3),     128,  8, {}, 15),
+    ("conv-vae-quick",         ConvVAE.Config(),         _adam(2e-3),     128,  3, {}, 40),
     ("gan-quick",              _WIDE_GAN,                _adam(5e-4, .5), 128, 10, {}, 65),
     ("classifier-quick",       ConvClassifier.Config(),  _adam(2e-3),     128,  2, {}, 25),
 )  # fmt: skip
+
+# Presets on other data than Fashion-MNIST.
+_DATA = {"pca-toy": DataConfig(name="toy-3d")}
 
 _VARIANT_OF = {variant.Config: name for name, variant in VARIANTS.items()}
 
@@ -71,6 +123,7 @@ PRESETS = {
             preset=name,
             variant=_VARIANT_OF[type(model)],
             model=model,
+            data=_DATA.get(name, DataConfig()),
             training=TrainingConfig(optimizer=optimizer, batch_size=batch_size, num_epochs=num_epochs),
         ),
         targets=targets,
