@@ -11,9 +11,10 @@ Activation = Literal["selu", "relu", "leaky_relu", "sigmoid"]
 Output = Literal["sigmoid", "linear"]
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
+# In place where PyTorch can: the layers in front of them do not need their outputs again.
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
-    "selu": nn.SELU,
-    "relu": nn.ReLU,
+    "selu": partial(nn.SELU, inplace=True),
+    "relu": partial(nn.ReLU, inplace=True),
     "leaky_relu": partial(nn.LeakyReLU, 0.2),  # the slope of Radford et al. 2016
     "sigmoid": nn.Sigmoid,
 }
