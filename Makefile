@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+KERAS := .cache/keras
 PIP := $(BIN)/python -m pip
 # pip 25.1 and newer knows dependency groups; older ones are upgraded first.
 INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PIP) install --quiet --constraint constraints.txt
@@ -9,7 +10,7 @@ PROJECTS := proto client server trainer
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-stack lint format generate clean
+.PHONY: help install demo test test-stack bench-training lint format generate clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +25,10 @@ test: lint ## Run every check and test but those of the running containers
 
 test-stack: $(VENV)/.dev ## Test the running compose stack
 	$(BIN)/pytest tests/stack
+
+bench-training: $(VENV)/.runtime $(KERAS)/.installed ## Compare the speed of training with the book's Keras code
+	$(BIN)/python -m benchmarks.training_speed --keras-python $(KERAS)/bin/python
+	$(BIN)/python -m benchmarks.training_scale
 
 lint: $(VENV)/.dev ## Check style, types, imports, the API, generated code and scripts
 	ruff check
@@ -56,6 +61,11 @@ $(VENV)/.runtime: constraints.txt $(PROJECTS:%=%/pyproject.toml) | $(BIN)/pip
 	@$(INSTALL) --upgrade pip
 	@$(INSTALL) hatchling editables
 	@$(INSTALL) --no-build-isolation --editable proto --editable 'client[cli]' --editable 'server[cpu]' --editable trainer
+	@touch $@
+
+$(KERAS)/.installed: benchmarks/training_speed/requirements.txt
+	$(PYTHON) -m venv $(KERAS)
+	$(KERAS)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.runtime
