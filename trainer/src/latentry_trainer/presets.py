@@ -56,6 +56,7 @@ _WIDE_GAN = GAN.Config(
     gradient_penalty=0.3,
 )
 
+_PCA_TOY = PCA.Config(codings_size=2)
 _STACKED_V3 = Stacked.Config(activation="relu", output="linear")
 _CONV_V3 = Conv.Config(codings_size=30, activation="relu", output="linear")
 _RECURRENT_V3 = Recurrent.Config(output="linear")
@@ -85,7 +86,7 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("recurrent-v3",           _RECURRENT_V3,            _nadam(1e-3),     32, 10, {"mse": .0104}, 250),
     # Ours.
     ("pca",                    PCA.Config(),             _adam(1e-3),     128, 10, {"mse_over_pca": 1.01}, 15),
-    ("pca-toy",                PCA.Config(codings_size=2), _adam(1e-3),    32, 100, {"mse_over_pca": 1.01}, 5),
+    ("pca-toy",                _PCA_TOY,                 _adam(1e-1),      32, 50, {"mse_over_pca": 1.01}, 3),
     # Better.
     ("beta-vae",               _BETA_VAE,                _adam(1e-3),     128, 25, {}, 60),
     ("conv-vae",               ConvVAE.Config(),         _adam(1e-3),     128, 15, {"loss": .3086}, 240),
