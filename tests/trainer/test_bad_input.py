@@ -5,6 +5,7 @@ Odd input that can be used is used.
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,23 @@ def test_images_of_all_sizes_and_modes_make_one_data_set(latentry_train: Command
     assert result.status == 0, result.err
     manifest = json.loads(Path("models/stacked-quick/1/manifest.json").read_text())
     assert manifest["input_shape"] == ["3", "6", "6"]
+
+
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(latentry_train: Command, slice_path: Path) -> None:
+    options = ["--data.name", "npz", "--data.path", str(slice_path), "--training.checkpoint_interval_images", "1"]
+    options += ["--training.num_epochs", "4", "--model.joint_learning_rate", "1e9"]  # each layer learns well
+    result = latentry_train("run", "greedy", *options)
+    assert result.status == 1
+    # The first step of the joint stage, on images 4 801 to 4 832, throws the weights away; the next two tell.
+    assert re.search(r"_loss is (nan|inf) after (4864|4896) images \(epoch 1\); try a new run with a ", result.err)
+    assert "checkpoint after 4800 images is kept: latentry-train export runs/greedy-001" in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not Path("models").exists()
+
+    exported = latentry_train("export", "runs/greedy-001")
+    assert exported.status == 0, exported.err
+    manifest = json.loads(Path("models/greedy/1/manifest.json").read_text())
+    assert manifest["provenance"]["images_seen"] == "4800"
+    assert manifest["metrics"] == []
+    assert "score" not in manifest, "it was not measured"
+    assert latentry_train("evaluate", "runs/greedy-001").status == 0

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -96,7 +96,7 @@ def train(
             # Epoch: every image once, in the epoch's own order.
             variant.train()
             batches = torch.split(_order(len(images), config.seed, position).to(device), config.batch_size)
-            window = _Window(stage, device, world)
+            window = _Window(stage, len(batches), device, world)
 
             for rows in batches[position.step :]:
                 # Step: each phase moves its own weights, then the average follows.
@@ -128,7 +128,7 @@ def train(
 
                 # Metrics: only here is the device waited for.
                 log.write(_metrics(stage, position, "train", window.close(position)))
-                window = _Window(stage, device, world)
+                window = _Window(stage, len(batches), device, world)
 
                 # Validation: after each epoch.
                 if is_epoch_done:
@@ -162,26 +162,34 @@ def initial_state(variant: Variant, config: TrainingConfig) -> dict[str, Any]:
 
 
 class _Window:
-    """The losses since the last line of metrics, summed on the device."""
+    """The losses since the last line of metrics, kept apart on the device: one that is not finite tells when it was."""
 
-    def __init__(self, stage: Stage, device: torch.device, world: World) -> None:
+    def __init__(self, stage: Stage, max_steps: int, device: torch.device, world: World) -> None:
         self.num_images = 0
         self._world = world
-        self._sums = {phase.name: torch.zeros((), device=device) for phase in stage.phases}
-        self._counts = dict.fromkeys(self._sums, 0)
+        self._losses = {phase.name: torch.zeros(max_steps, device=device) for phase in stage.phases}
+        self._num_images: dict[str, list[int]] = {phase.name: [] for phase in stage.phases}  # at each of the losses
         self._start_s = time.perf_counter()
 
     def add(self, losses: Mapping[str, Tensor], num_images: int) -> None:
         self.num_images += num_images
         for name, loss in losses.items():
-            self._sums[name] += loss
-            self._counts[name] += 1
+            self._losses[name][len(self._num_images[name])] = loss
+            self._num_images[name].append(self.num_images)
 
     def close(self, position: Position) -> dict[str, float]:
         """Mean losses and speed; refuses losses that are not finite."""
-        self._world.add_up([*self._sums.values()])
-        values = {f"{name}_loss": self._sums[name].item() / count for name, count in self._counts.items() if count}
-        check_finite(values, position)
+        values = {}
+        for name, num_images in self._num_images.items():
+            losses = self._losses[name][: len(num_images)]
+            self._world.add_up([losses])
+            is_bad = ~losses.isfinite()
+            if is_bad.any():
+                first = int(is_bad.int().argmax())
+                seen = position.images_seen - self.num_images + num_images[first]
+                check_finite({f"{name}_loss": losses[first].item()}, replace(position, images_seen=seen))
+            if num_images:
+                values[f"{name}_loss"] = losses.mean().item()
         return values | {"images_per_s": self.num_images / (time.perf_counter() - self._start_s)}
 
 
@@ -191,7 +199,7 @@ def check_finite(figures: Mapping[str, float], position: Position) -> None:
         if not math.isfinite(value):
             raise DivergedError(
                 f"{name} is {value} after {position.images_seen} images (epoch {position.epoch + 1}); "
-                "try a smaller --training.optimizer.learning_rate"
+                "try a new run with a smaller --training.optimizer.learning_rate"
             )
 
 
@@ -236,7 +244,7 @@ def _state(
         if not weight.isfinite().all():
             raise DivergedError(
                 f"weights {name} are not finite after {position.images_seen} images; "
-                "try a smaller --training.optimizer.learning_rate"
+                "try a new run with a smaller --training.optimizer.learning_rate"
             )
     return {
         "weights": weights,

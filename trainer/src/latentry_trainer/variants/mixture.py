@@ -83,7 +83,8 @@ class MixturePrior(nn.Module):
         with threadpool_limits(1), warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             pca, mixture = _fit(rows, seed)
         fitted = {
-            "thresholds": ndtri(np.cumsum(mixture.weights_)[:-1].clip(1e-12, 1 - 1e-12)),
+            # Cut last: of no numbers, ndtri makes an array with a stride of 0, which no checkpoint can take.
+            "thresholds": ndtri(np.cumsum(mixture.weights_).clip(1e-12, 1 - 1e-12))[:-1],
             "means": mixture.means_,
             "factors": np.linalg.cholesky(mixture.covariances_),
             "directions": pca.components_,
