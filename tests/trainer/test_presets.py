@@ -26,6 +26,8 @@ def test_every_preset_builds_and_names_itself(name: str) -> None:
     ("name", "sizes", "optimizer", "learning_rate", "batch_size", "num_epochs"),
     [
         ("stacked", [(784, 100), (100, 30), (30, 100), (100, 784)], "sgd", 1.5, 32, 20),
+        ("conv", [], "sgd", 1.0, 32, 5),
+        ("recurrent", [(100, 28)], "sgd", 0.1, 32, 10),
         ("denoise-gaussian", [(784, 100), (100, 30), (30, 100), (100, 784)], "sgd", 1.0, 32, 10),
         (
             "vae",
