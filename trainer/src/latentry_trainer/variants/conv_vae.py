@@ -5,9 +5,9 @@ from math import prod
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from latentry_trainer.config import STRICT
+from latentry_trainer.config import STRICT, Count
 from latentry_trainer.variants.conv import Filters, conv_layers, maps_of_vectors, pooled_sizes, transposed_layers
-from latentry_trainer.variants.layers import ACTIVATIONS, Activation
+from latentry_trainer.variants.layers import ACTIVATIONS, Activation, dense
 from latentry_trainer.variants.vae import GaussianEncoder, Variational
 
 
@@ -20,6 +20,8 @@ class ConvVAE(Variational):
 
         filters: Filters = (16, 32, 64)
         """Feature maps of the encoder's convolutions; each is followed by pooling. The decoder mirrors them."""
+        hidden_size: Count = 256
+        """Size of the dense layer between feature maps and codings, on both sides."""
         activation: Activation = "relu"
         """Activation of all hidden layers."""
 
@@ -28,10 +30,15 @@ class ConvVAE(Variational):
         channels = (input_shape[0], *config.filters)
         sizes = pooled_sizes(input_shape, config.filters)
         last_maps = (channels[-1], *sizes[-1])
-        hidden = nn.Sequential(*conv_layers(channels, config.activation), nn.Flatten())
-        self.encoder = GaussianEncoder(hidden, prod(last_maps), config.codings_size)
+        hidden = nn.Sequential(
+            *conv_layers(channels, config.activation),
+            nn.Flatten(),
+            dense((prod(last_maps), config.hidden_size), config.activation),
+        )
+        self.encoder = GaussianEncoder(hidden, config.hidden_size, config.codings_size)
         self.decoder = nn.Sequential(
-            *maps_of_vectors(config.codings_size, last_maps),
+            dense((config.codings_size, config.hidden_size), config.activation),
+            *maps_of_vectors(config.hidden_size, last_maps),
             ACTIVATIONS[config.activation](),
             *transposed_layers(channels[::-1], sizes, config.activation),
         )
