@@ -145,7 +145,7 @@ class Variant(nn.Module, ABC):
         """Shape of one row of codings; empty where there are none."""
         return ()
 
-    def check_training(self, training: TrainingConfig, num_images: int) -> None:  # noqa: B027 (most have no objection)
+    def check_training(self, training: TrainingConfig, num_images: int) -> None:
         """Refuses a training on so many images that contradicts the variant's options.
 
         Raises:
