@@ -10,13 +10,17 @@ _Better = Literal["lower", "higher"]
 
 # By name: which way is better, and what it means. In the order in which figures are shown.
 _MEANINGS: dict[str, tuple[_Better, str]] = {
-    "loss":                 ("lower",  "what is minimised, per pixel: the reconstruction's error and the penalty, a VAE's kl"),
+    "loss":                 ("lower",  "what is minimised, per pixel: bce and a penalty, such as a VAE's kl"),
     "bce":                  ("lower",  "binary cross-entropy, mean over pixels, nats"),
     "kl":                   ("lower",  "KL divergence of the codings from N(0, I), per pixel"),
     "rounded_accuracy":     ("higher", "part of pixels that agree when rounded to black or white"),
     "cross_entropy":        ("lower",  "cross-entropy of the labels, nats"),
     "accuracy":             ("higher", "part of the images whose likeliest class is their label"),
+    "mean_activation":      ("lower",  "mean of the codings, which lie in [0, 1]"),
+    "active_share":         ("lower",  "part of the codings above 0.1"),
     "mse":                  ("lower",  "mean squared error of the reconstruction"),
+    "pca_mse":              ("lower",  "what exact principal components leave, not clipped to [0, 1]"),
+    "mse_over_pca":         ("lower",  "mean squared error before clipping, as a multiple of pca_mse"),
     "psnr_db":              ("higher", "peak signal-to-noise ratio of the reconstruction, dB"),
     "noisy_psnr_db":        ("higher", "peak signal-to-noise ratio of the corrupted inputs, dB"),
     "denoised_psnr_db":     ("higher", "peak signal-to-noise ratio of the denoised inputs, dB"),
