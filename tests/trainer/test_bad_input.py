@@ -136,6 +136,24 @@ def test_options_that_contradict_each_other(latentry_train: Command, options: li
 
 
 @pytest.mark.parametrize(
+    ("preset", "arrays", "words"),
+    [
+        ("conv", {"images": FLOATS.reshape(60, 36)}, "takes images of at least 8 x 8 pixels, got inputs of shape 36"),
+        ("conv", {"images": BYTES[:, :1, :1]}, "takes images of at least 8 x 8 pixels, got inputs of shape 1x1x1"),
+        ("conv-vae", {"images": BYTES}, "takes images of at least 8 x 8 pixels, got inputs of shape 1x6x6"),
+        ("recurrent", {"images": FLOATS.reshape(60, 36)}, "takes images, row by row; got vectors of 36 values"),
+        ("classifier", {"images": BYTES}, "is trained on labels, and data set npz has none"),
+        ("classifier", {"images": BYTES, "labels": LABELS * 0}, "are of the class '0'"),
+        ("greedy --training.num_epochs 2", {"images": BYTES}, "option --training.num_epochs: expected at least 3"),
+        ("greedy --model.hidden_sizes=", {"images": BYTES}, "option --model.hidden_sizes: "),
+    ],
+)
+def test_what_a_variant_cannot_take(latentry_train: Command, preset: str, arrays: dict[str, Any], words: str) -> None:
+    np.savez("mine.npz", **arrays)
+    assert_refused(latentry_train("run", *preset.split(), *NPZ), words)
+
+
+@pytest.mark.parametrize(
     "images",
     [
         pytest.param(BYTES[:, :1, :1], id="one pixel"),

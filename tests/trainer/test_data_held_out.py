@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,8 +32,9 @@ def test_only_test_images_are_of_the_class(config: DataConfig) -> None:
 
 
 def own(path: Path, labels: np.ndarray | None) -> Dataset:
-    arrays = {} if labels is None else {"labels": labels}
-    np.savez(path, images=np.zeros((len(labels) if labels is not None else 20, 4), np.float32), **arrays)
+    vectors = np.zeros((20 if labels is None else len(labels), 4), np.float32)
+    arrays: dict[str, Any] = {"images": vectors} if labels is None else {"images": vectors, "labels": labels}
+    np.savez(path, **arrays)
     return load_dataset(DataConfig(name="npz", path=path, held_out_label="1"))
 
 
