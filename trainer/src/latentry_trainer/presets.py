@@ -71,8 +71,8 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("stacked",                Stacked.Config(),         _sgd(1.5),        32, 20, {"bce": .2845, "rounded_accuracy": .936}, 35),  # noqa: E501
     ("tied",                   Tied.Config(),            _sgd(1.5),        32, 10, {"bce": .2850, "rounded_accuracy": .932}, 18),  # noqa: E501
     ("greedy",                 Greedy.Config(),          _sgd(1.5),        32, 30, {"bce": .2870, "rounded_accuracy": .935}, 50),  # noqa: E501
-    ("conv",                   Conv.Config(),            _sgd(1.0),        32,  5, {"bce": .2672, "rounded_accuracy": .950}, 80),  # noqa: E501
-    ("recurrent",              Recurrent.Config(),       _sgd(0.1),        32, 10, {"bce": .320, "rounded_accuracy": .902}, 250),  # noqa: E501
+    ("conv",                   Conv.Config(),            _sgd(1.0),        32,  5, {"bce": .2672, "rounded_accuracy": .950}, 70),  # noqa: E501
+    ("recurrent",              Recurrent.Config(),       _sgd(0.1),        32, 10, {"bce": .320, "rounded_accuracy": .902}, 170),  # noqa: E501
     ("denoise-gaussian",       DenoiseGaussian.Config(), _sgd(1.0),        32, 10, {"bce": .292}, 20),
     ("denoise-dropout",        DenoiseDropout.Config(),  _sgd(1.0),        32, 10, {"bce": .296}, 25),
     ("denoise-sparse",         DenoiseSparse.Config(),   _sgd(3.0),        32, 10, {"denoised_psnr_db": 18.5}, 28),
@@ -83,14 +83,14 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("gan",                    GAN.Config(),             _rmsprop(1e-3),   32, 50, {}, 300),
     # The third edition's.
     ("stacked-v3",             _STACKED_V3,              _nadam(1e-3),     32, 20, {"mse": .0132}, 67),
-    ("conv-v3",                _CONV_V3,                 _nadam(1e-3),     32, 10, {"mse": .0121}, 200),
-    ("recurrent-v3",           _RECURRENT_V3,            _nadam(1e-3),     32, 10, {"mse": .0104}, 250),
+    ("conv-v3",                _CONV_V3,                 _nadam(1e-3),     32, 10, {"mse": .0121}, 160),
+    ("recurrent-v3",           _RECURRENT_V3,            _nadam(1e-3),     32, 10, {"mse": .0104}, 175),
     # Ours.
     ("pca",                    PCA.Config(),             _adam(1e-3),     128, 10, {"mse_over_pca": 1.01}, 5),
     ("pca-toy",                _PCA_TOY,                 _adam(1e-1),      32, 50, {"mse_over_pca": 1.01}, 3),
     # Better.
-    ("beta-vae",               _BETA_VAE,                _adam(2e-3),     128, 25, {}, 60),
-    ("conv-vae",               ConvVAE.Config(),         _adam(2e-3),     128, 15, {"loss": .3086}, 240),
+    ("beta-vae",               _BETA_VAE,                _adam(2e-3),     128, 25, {}, 35),
+    ("conv-vae",               ConvVAE.Config(),         _adam(2e-3),     128, 15, {"loss": .3086}, 230),
     ("vae-adam",               VAE.Config(),             _adam(1e-3),     128, 25, {"loss": .311}, 60),
     # Ours.
     ("classifier",             _CLASSIFIER,              _adam(2e-3),      64, 10, {"accuracy": .92}, 240),
@@ -100,7 +100,7 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("tied-quick",             Tied.Config(),            _adam(2e-3),     128,  6, {}, 7),
     ("greedy-quick",           _QUICK_GREEDY,            _adam(2e-3),     128,  9, {}, 9),
     ("conv-quick",             Conv.Config(),            _adam(2e-3),     128,  3, {}, 40),
-    ("recurrent-quick",        Recurrent.Config(),       _adam(5e-3),     128,  3, {}, 40),
+    ("recurrent-quick",        Recurrent.Config(),       _adam(5e-3),     128,  3, {}, 50),
     ("denoise-gaussian-quick", DenoiseGaussian.Config(), _adam(2e-3),     128,  6, {}, 9),
     ("denoise-dropout-quick",  DenoiseDropout.Config(),  _adam(2e-3),     128,  6, {}, 9),
     ("denoise-sparse-quick",   DenoiseSparse.Config(),   _adam(2e-3),     128,  6, {}, 10),
@@ -108,8 +108,8 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("sparse-kl-quick",        SparseKL.Config(),        _adam(2e-3),     128,  6, {}, 10),
     ("hashing-quick",          Hashing.Config(),         _adam(2e-3),     128,  6, {}, 8),
     ("vae-quick",              VAE.Config(),             _adam(2e-3),     128,  8, {}, 15),
-    ("beta-vae-quick",         BetaVAE.Config(),         _adam(2e-3),     128,  8, {}, 15),
-    ("conv-vae-quick",         ConvVAE.Config(),         _adam(2e-3),     128,  3, {}, 40),
+    ("beta-vae-quick",         BetaVAE.Config(),         _adam(2e-3),     128,  8, {}, 12),
+    ("conv-vae-quick",         ConvVAE.Config(),         _adam(2e-3),     128,  3, {}, 45),
     ("gan-quick",              _WIDE_GAN,                _adam(5e-4, .5), 128, 10, {}, 65),
     ("classifier-quick",       _CLASSIFIER,              _adam(2e-3),      64,  2, {}, 50),
 )  # fmt: skip
