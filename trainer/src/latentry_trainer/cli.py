@@ -19,7 +19,7 @@ from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
 from latentry_trainer.parallel import ALONE, World, join_world
 from latentry_trainer.presets import PRESETS
-from latentry_trainer.pretraining import newest_run, pretrain, with_few_labels
+from latentry_trainer.pretraining import pretrain, with_few_labels
 from latentry_trainer.report.results import write_results
 from latentry_trainer.run import Evaluation, check_run, evaluate_run, export_run, finish, train_run
 from latentry_trainer.run_folder import Destination, is_finished, lock, read_destination, start
@@ -98,16 +98,9 @@ def run_all(
     for experiment in EXPERIMENTS:
         if presets and experiment.preset not in presets:
             continue
-        run_folder = find_run(runs, experiment.config)
-        if run_folder and is_finished(run_folder):
-            _say("done", run_folder)
-        else:
-            destination = Destination(repository=repository, model_name=experiment.preset)
-            dataset = load_dataset(experiment.config.data)
-            run_folder = run_folder or start(experiment.config, destination, runs)
-            status = _train_and_finish(run_folder, dataset, destination, ALONE)
-            if status != _OK:
-                return status
+        run_folder, status = _find_or_train(experiment.config, runs, repository)
+        if status != _OK:
+            return status
         finished.append(run_folder)
     if results:
         write_results(results, [read_result(run_folder) for run_folder in finished])
@@ -125,7 +118,7 @@ def resume(run_folder: RunFolder, *, repository: OtherRepository = None, name: O
 
 @app.command
 def pretrain_classifier(
-    run_folder: Annotated[Path | None, Parameter(help="An autoencoder's run; default: the newest of --preset.")] = None,
+    run_folder: Annotated[Path | None, Parameter(help="An autoencoder's run; default: one of --preset.")] = None,
     *,
     preset: Annotated[str, Parameter(help="The autoencoder, trained first where no run of it is done.")] = "conv",
     num_labels: Annotated[int, Parameter(help="Labelled images: the first so many training images.")] = 500,
@@ -140,13 +133,10 @@ def pretrain_classifier(
     autoencoder = read_config(run_folder) if run_folder else _preset(preset)
     destination = Destination(repository=repository, model_name=check_model_name(name))
     few = with_few_labels(autoencoder, load_dataset(autoencoder.data), num_labels)
-    run_folder = run_folder or newest_run(runs, autoencoder)
     if run_folder is None:
-        status = run(preset, runs=runs, repository=repository)
-        run_folder = newest_run(runs, autoencoder)
-        if status != _OK or run_folder is None:
+        run_folder, status = _find_or_train(autoencoder, runs, repository)
+        if status != _OK:
             return status
-    _say("encoder", run_folder)
     comparison = pretrain(run_folder, few, destination, runs, _console)
     if comparison is None:
         return _STOPPED
@@ -226,6 +216,19 @@ def _destination(run_folder: Path, repository: Path | None, name: str | None) ->
     """Where a run's model goes: where it was to go when the run was started, or where it is sent now."""
     first = read_destination(run_folder)
     return Destination(repository=repository or first.repository, model_name=check_model_name(name or first.model_name))
+
+
+def _find_or_train(config: RunConfig, runs: Path, repository: Path) -> tuple[Path, int]:
+    """The run of a configuration, found or trained or gone on with, and the exit status."""
+    run_folder = find_run(runs, config)
+    if run_folder and is_finished(run_folder):
+        _say("done", run_folder)
+        return run_folder, _OK
+    destination = Destination(repository=repository, model_name=config.preset)
+    dataset = load_dataset(config.data)
+    check_run(config, dataset)
+    run_folder = run_folder or start(config, destination, runs)
+    return run_folder, _train_and_finish(run_folder, dataset, destination, ALONE)
 
 
 def _train_and_finish(run_folder: Path, dataset: Dataset, destination: Destination, world: World) -> int:

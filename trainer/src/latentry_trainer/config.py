@@ -55,6 +55,8 @@ class DataConfig:
     """`folder`: refuse a folder with unreadable images instead of skipping them."""
     held_out_label: str | None = None
     """A class, by its name or number, that only test images are of: how well is it noticed as unusual?"""
+    num_train_images: Count | None = None
+    """Train on the first so many training images only; None: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -84,11 +84,10 @@ def _check_labels(variant_name: str, dataset: Dataset) -> None:
     labels = dataset.labels_of("train")
     if labels is None:
         raise ValueError(f"variant {variant_name} is trained on labels, and data set {dataset.name} has none")
-    seen = labels.unique()
-    if len(seen) == 1:
+    if (labels == labels[0]).all():
         raise ValueError(
             f"variant {variant_name} is trained on images of several classes, and all {len(labels)} training images of "
-            f"data set {dataset.name} are of the class {dataset.label_names[int(seen)]!r}"
+            f"data set {dataset.name} are of the class {dataset.label_names[int(labels[0])]!r}"
         )
 
 

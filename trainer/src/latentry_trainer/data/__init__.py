@@ -9,13 +9,15 @@ from latentry_trainer.data.held_out import hold_out
 
 
 def load_dataset(config: DataConfig) -> Dataset:
-    """Loads the data set that a configuration names, a class held out where it names one.
+    """Loads the data set that a configuration names, a class held out and training images left out where it says so.
 
     Raises:
         ValueError: It is not there or not as expected.
     """
     dataset = _load(config)
-    return dataset if config.held_out_label is None else hold_out(dataset, config.held_out_label)
+    if config.held_out_label is not None:
+        dataset = hold_out(dataset, config.held_out_label)
+    return dataset if config.num_train_images is None else dataset.with_first_train_images(config.num_train_images)
 
 
 def _load(config: DataConfig) -> Dataset:

@@ -1,7 +1,7 @@
 """What every source of images becomes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal
@@ -53,6 +53,20 @@ class Dataset:
     def labels_of(self, split: Split) -> Tensor | None:
         """Labels of a split, int64 [N], or None."""
         return None if self.labels is None else self.labels[self.splits[split]]
+
+    def with_first_train_images(self, num_images: int) -> "Dataset":
+        """The same data set with the first `num_images` of its training images, and all others.
+
+        Raises:
+            ValueError: It has fewer.
+        """
+        rows = self.splits["train"]
+        if num_images > rows.stop - rows.start:
+            raise ValueError(
+                f"option --data.num_train_images: data set {self.name} has {rows.stop - rows.start} training images, "
+                f"got {num_images}"
+            )
+        return replace(self, splits={**self.splits, "train": slice(rows.start, rows.start + num_images)})
 
 
 def to_floats(images: Tensor) -> Tensor:

@@ -1,22 +1,23 @@
-"""The kinds of models, and the one table of them."""
+"""The kinds of models, and the one table of them; the autoencoders have their own, which is part of it."""
 
 import torch
 
 from latentry_trainer.config import RunConfig
 from latentry_trainer.variants.autoencoder import Autoencoder
+from latentry_trainer.variants.autoencoders import AUTOENCODERS
 from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage, Variant
 from latentry_trainer.variants.classifier import Classifier, ConvClassifier
 from latentry_trainer.variants.denoising import DenoiseGaussian
+from latentry_trainer.variants.encoder_classifier import EncoderClassifier
 from latentry_trainer.variants.gan import GAN
-from latentry_trainer.variants.stacked import Stacked
-from latentry_trainer.variants.vae import VAE
+from latentry_trainer.variants.pca import PCA
+from latentry_trainer.variants.vae import Variational
 
 VARIANTS: dict[str, type[Variant]] = {
-    "stacked": Stacked,
-    "denoise-gaussian": DenoiseGaussian,
-    "vae": VAE,
+    **AUTOENCODERS,
     "gan": GAN,
     "classifier": ConvClassifier,
+    "encoder-classifier": EncoderClassifier,
 }
 
 
@@ -37,16 +38,19 @@ def build_variant(config: RunConfig, input_shape: tuple[int, ...], num_labels: i
 
 
 __all__ = [
+    "PCA",
     "VARIANTS",
     "Autoencoder",
     "Batch",
     "Classifier",
     "DenoiseGaussian",
+    "EncoderClassifier",
     "ExportGraph",
     "Generative",
     "GraphTensor",
     "Phase",
     "Stage",
     "Variant",
+    "Variational",
     "build_variant",
 ]

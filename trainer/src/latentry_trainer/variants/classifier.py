@@ -1,7 +1,7 @@
 """Classifiers: what all of them share, and a small convolutional one."""
 
 from collections.abc import Mapping
-from math import ceil
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -9,8 +9,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latentry_trainer.config import STRICT, Count, Fraction, Sizes, TrainingConfig, VariantConfig
+from latentry_trainer.config import STRICT, Count, Fraction, TrainingConfig, VariantConfig
 from latentry_trainer.variants.base import Batch, ExportGraph, GraphTensor, Phase, Stage, Variant
+from latentry_trainer.variants.conv import Filters, conv_layers, pooled_sizes
 from latentry_trainer.variants.layers import dense, linear
 
 
@@ -54,35 +55,46 @@ class Classifier(Variant):
 
 
 class ConvClassifier(Classifier):
-    """Convolutions, each with a max pooling behind it, and dropout of the features (Srivastava et al. 2014).
+    """Pooled convolutions, a dense layer, and dropout of its features (Srivastava et al. 2014).
 
-    Vectors go to the dense layers at once.
+    Vectors go to the dense layer at once.
     """
 
     @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
     class Config(VariantConfig):
         """Options of the convolutional classifier."""
 
-        channels: Sizes = (16, 32, 64)
-        """Channels of the convolutions; each halves width and height."""
+        filters: Filters = (32, 64, 64)
+        """Feature maps of the convolutions; each is followed by pooling."""
         features_size: Count = 64
         """Length of the last hidden layer."""
-        dropout: Fraction = 0.5
+        dropout: Fraction = 0.4
         """Part of the features that is set to zero in training."""
+        mirror: bool = False
+        """Mirror every other image, left to right, in training: right where that leaves its class as it is."""
 
     def __init__(self, config: Config, input_shape: tuple[int, ...], num_labels: int) -> None:
         super().__init__(config, input_shape, num_labels)
-        self.dropout = config.dropout
-        body, num_values = _convolutions(config.channels, input_shape)
-        self.features = nn.Sequential(*body, nn.Flatten(), dense((num_values, config.features_size), "relu"))
-        self.features.to(memory_format=torch.channels_last)
+        if config.mirror and len(input_shape) == 1:
+            raise ValueError("option --model.mirror: the data set has vectors, which have no left and right")
+        self.config = config
+        self.features = nn.Sequential()
+        maps_shape = input_shape
+        if len(input_shape) > 1:
+            maps_shape = (config.filters[-1], *pooled_sizes(input_shape, config.filters)[-1])
+            self.features.extend(conv_layers((input_shape[0], *config.filters), "relu"))
+        self.features.extend([nn.Flatten(), dense((prod(maps_shape), config.features_size), "relu")])
         self.classes = linear(config.features_size, num_labels)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The cross-entropy of a batch's labels, features dropped at random."""
-        features = self.features(batch.inputs)
-        is_kept = batch.uniforms(self.classes.in_features) >= self.dropout
-        return functional.cross_entropy(self.classes(features * is_kept / (1 - self.dropout)), labels_of(batch))
+        """The cross-entropy of a batch's labels, images mirrored and features dropped at random."""
+        inputs = batch.inputs
+        if self.config.mirror:
+            inputs = torch.where(batch.uniforms(1, 1, 1) < 0.5, inputs.flip(-1), inputs)
+        features = self.features(inputs)
+        is_kept = batch.uniforms(self.classes.in_features) >= self.config.dropout
+        kept = features * is_kept / (1 - self.config.dropout)
+        return functional.cross_entropy(self.classes(kept), labels_of(batch))
 
 
 class _Classify(nn.Module):
@@ -102,17 +114,3 @@ def labels_of(batch: Batch) -> Tensor:
     """The labels of a batch, int64 [N]."""
     assert batch.labels is not None, "a run is refused where labels are needed and missing"
     return batch.labels
-
-
-def _convolutions(channels: Sizes, input_shape: tuple[int, ...]) -> tuple[list[nn.Module], int]:
-    """The layers before the dense ones, and the number of values that they make of an image or a vector."""
-    if len(input_shape) == 1:
-        return [], input_shape[0]
-    num_inputs, height, width = input_shape
-    layers: list[nn.Module] = []
-    for num_outputs in channels:
-        # Half sizes are rounded up: images of any size keep a pixel.
-        pool = nn.MaxPool2d(2, ceil_mode=True)
-        layers += [nn.Conv2d(num_inputs, num_outputs, kernel_size=3, padding=1), nn.ReLU(), pool]
-        num_inputs, height, width = num_outputs, ceil(height / 2), ceil(width / 2)
-    return layers, num_inputs * height * width
