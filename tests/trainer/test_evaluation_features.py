@@ -1,9 +1,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from latentry_trainer.evaluation.features import FeatureNetwork
+from latentry_trainer.evaluation.features import FeatureNetwork, fashion_mnist_network
 
 from tests.trainer.classifiers import TinyClassifier, named, write_classifier
 
@@ -56,3 +57,13 @@ def test_a_bundle_without_such_a_classifier_is_refused(tmp_path: Path) -> None:
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere"):
         FeatureNetwork(tmp_path / "nowhere")
+
+
+def test_the_classifier_that_comes_with_the_trainer(slice_path: Path) -> None:
+    with np.load(slice_path) as arrays:
+        images = torch.from_numpy(arrays["images"]).reshape(-1, 1, 28, 28).float() / 255
+        labels = torch.from_numpy(arrays["labels"])
+    network = fashion_mnist_network()
+    assert network.knows(named("fashion-mnist", images))
+    _, probabilities = network(images)
+    assert (probabilities.argmax(dim=1) == labels).float().mean() > 0.9

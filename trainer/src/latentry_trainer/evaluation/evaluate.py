@@ -13,6 +13,7 @@ from latentry_trainer.evaluation.moments import measure_moments
 from latentry_trainer.evaluation.pca import measure_pca
 from latentry_trainer.evaluation.probe import measure_probe
 from latentry_trainer.evaluation.reconstruction import reconstruction_figures
+from latentry_trainer.evaluation.samples import measure_samples
 from latentry_trainer.evaluation.subject import Subject
 from latentry_trainer.variants import Batch, Variant
 
@@ -24,6 +25,7 @@ _MEASURES: tuple[Callable[[Subject], Mapping[str, float]], ...] = (
     measure_moments,
     measure_pca,
     measure_probe,
+    measure_samples,
 )
 
 
