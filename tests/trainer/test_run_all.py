@@ -83,11 +83,14 @@ def result(preset: str, validation: Mapping[str, float]) -> Result:
 def test_the_page_says_what_is_reached_and_what_is_not(tmp_path: Path) -> None:
     fcd = {"fcd": 12.5, "fcd_floor": 0.4, "fcd_ceiling": 640.0}
     reached = result("stacked", {"bce": 0.28, "rounded_accuracy": 0.9, **fcd})
-    write_results(tmp_path / "results.md", [reached, result("vae", {"loss": 0.31, "bce": 0.29, "elbo_nats": -240.0})])
+    likely = result("vae", {"loss": 0.31, "bce": 0.29, "elbo_nats": -240.0})
+    frozen = {"frozen": {"validation": {"accuracy": 0.75}, "test": {"accuracy": 0.74}}}
+    write_results(tmp_path / "results.md", [reached, likely], frozen)
     page = (tmp_path / "results.md").read_text()
     assert "| `stacked` | bce | ≤ 0.2845 | 0.2800 | 0.2800 | yes |" in page
     assert "| `stacked` | rounded_accuracy | ≥ 0.936 | 0.9000 | 0.9000 | **no** |" in page
     assert re.search(r"\| `stacked` \| 12.50 \|.*\n\| \*training images\* \| 0.4000 ", page)
     assert "| `vae` | -240.00 |" in page
+    assert "| frozen | 0.7500 | 0.7400 |" in page
     assert "| `stacked` | sgd, 32 | 110 000 | 10 s | 11 000 |" in page
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"results-curves.png", "results-samples.png"}

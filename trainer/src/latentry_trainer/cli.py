@@ -19,7 +19,7 @@ from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
 from latentry_trainer.parallel import ALONE, World, join_world
 from latentry_trainer.presets import PRESETS
-from latentry_trainer.pretraining import pretrain, with_few_labels
+from latentry_trainer.pretraining import pretrain, read_comparison, with_few_labels
 from latentry_trainer.report.results import write_results
 from latentry_trainer.run import Evaluation, check_run, evaluate_run, export_run, finish, train_run
 from latentry_trainer.run_folder import Destination, is_finished, lock, read_destination, start
@@ -88,9 +88,9 @@ def run_all(
     repository: Repository = Path("models"),
     results: Annotated[Path | None, Parameter(help="Markdown file to write the results into.")] = None,
 ) -> int:
-    """Trains every preset but the quick ones, and a model for each class held out; or the PRESETS given.
+    """Trains every preset but the quick ones, a model for each class held out, and classifiers of few labels.
 
-    What is done already is skipped, what was stopped is gone on with.
+    Or the PRESETS given. What is done already is skipped, what was stopped is gone on with.
     """
     for name in presets:
         _preset(name)
@@ -102,8 +102,12 @@ def run_all(
         if status != _OK:
             return status
         finished.append(run_folder)
+    if not presets and not read_comparison(runs):
+        status = pretrain_classifier(runs=runs, repository=repository)
+        if status != _OK:
+            return status
     if results:
-        write_results(results, [read_result(run_folder) for run_folder in finished])
+        write_results(results, [read_result(run_folder) for run_folder in finished], read_comparison(runs))
         _say("results", results)
     return _OK
 

@@ -22,6 +22,8 @@ from latentry_trainer.training.loop import initial_state
 from latentry_trainer.training.trained import Facts, Trained, load_trained, with_facts
 from latentry_trainer.variants import VARIANTS, Autoencoder, EncoderClassifier, build_variant
 
+_FOLDER = "pretrain-classifier"
+_COMPARISON_FILE = "comparison.json"
 _BATCH_SIZE = 32
 _NUM_EPOCHS = 40
 _SGD = OptimizerConfig(name="sgd", learning_rate=0.02)
@@ -88,7 +90,7 @@ def pretrain(
         OSError: A folder cannot be written.
     """
     autoencoder = load_trained(autoencoder_run)
-    folder = make_folder(runs, "pretrain-classifier")
+    folder = make_folder(runs, _FOLDER)
     run_folders, evaluations = {}, {}
     for name, (is_pretrained, _) in _RECIPES.items():
         config = _configure(autoencoder.config, name, len(few.images_of("train")))
@@ -103,8 +105,15 @@ def pretrain(
     finished = finish(run_folders[best], few, destination)
     chart = folder / "comparison.png"
     files.replace(chart, draw_comparison(evaluations, "accuracy"))
-    files.replace(folder / "comparison.json", f"{json.dumps(evaluations, indent=2)}\n".encode())
+    files.replace(folder / _COMPARISON_FILE, f"{json.dumps(evaluations, indent=2)}\n".encode())
     return Comparison(evaluations=evaluations, finished=finished, chart=chart)
+
+
+def read_comparison(runs: Path) -> Mapping[str, Evaluation]:
+    """Figures of the last comparison in a folder of run folders, by classifier; empty where there is none."""
+    comparisons = sorted(runs.glob(f"{_FOLDER}-*/{_COMPARISON_FILE}"))
+    evaluations: Mapping[str, Evaluation] = json.loads(comparisons[-1].read_text()) if comparisons else {}
+    return evaluations
 
 
 def _configure(autoencoder: RunConfig, name: str, num_labels: int) -> RunConfig:

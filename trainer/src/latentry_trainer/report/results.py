@@ -55,12 +55,15 @@ class _Table:
     rows: list[tuple[str, ...]]
 
 
-def write_results(path: Path, results: Sequence[Result]) -> None:
+def write_results(
+    path: Path, results: Sequence[Result], pretraining: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> None:
     """Writes the page as Markdown, and its plots into the folder `images` beside it.
 
     Args:
         path: The page.
         results: At least one finished run, in the order in which they are shown.
+        pretraining: Figures of classifiers of few labels, {encoder: {split: {name: value}}}; may be empty.
     """
     images = path.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -94,6 +97,7 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
             samples=_table_of_samples(sampling),
             likelihood=_table_of_figures(usual, _LIKELIHOOD),
             anomalies=_table_of_figures(held_out, _ANOMALIES, split="test", name=_held_out),
+            pretraining=_table_of_pretraining(pretraining),
             times=_table_of_times(usual),
         ),
         encoding="utf-8",
@@ -101,7 +105,7 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
 
 
 def _table_of_targets(results: Sequence[Result]) -> _Table:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for result in results:
         for figure in describe(result.evaluation, result.targets):
             if figure.target:
@@ -136,8 +140,16 @@ def _table_of_samples(results: Sequence[Result]) -> _Table:
     return table
 
 
+def _table_of_pretraining(evaluations: Mapping[str, Mapping[str, Mapping[str, float]]]) -> _Table:
+    rows: list[tuple[str, ...]] = [
+        (name, *(_number(evaluation[split]["accuracy"]) for split in ("validation", "test")))
+        for name, evaluation in evaluations.items()
+    ]
+    return _Table(columns=("encoder", "accuracy, validation", "accuracy, test"), rows=rows)
+
+
 def _table_of_times(results: Sequence[Result]) -> _Table:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"`{result.config.preset}`",
             f"{result.config.training.optimizer.name}, {result.config.training.batch_size}",

@@ -1,6 +1,5 @@
 """What all autoencoders share: an encoder, a decoder that gives logits, and the graphs made of them."""
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -39,9 +38,10 @@ class Autoencoder(Generative):
         self.to_images = ToImages(input_shape, config.output)
         self.prior = MixturePrior()
 
-    @abstractmethod
     def encode(self, inputs: Tensor) -> Tensor:
         """Images [N, *input] -> codings [N, *codings]."""
+        codings: Tensor = self.encoder(inputs)
+        return codings
 
     def decode(self, codings: Tensor) -> Tensor:
         """Codings [N, *codings] -> images [N, *input]."""

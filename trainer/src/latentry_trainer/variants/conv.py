@@ -52,11 +52,6 @@ class Conv(Autoencoder):
         """Feature maps, (filters, height, width), or a vector."""
         return self._codings_shape
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Images [N, *input] -> codings [N, *codings]."""
-        codings: Tensor = self.encoder(inputs)
-        return codings
-
 
 def pooled_sizes(input_shape: tuple[int, ...], filters: Sequence[int]) -> list[tuple[int, int]]:
     """Heights and widths of an image before and after each pooling to half the size: one more than there are filters.

@@ -33,11 +33,6 @@ class Recurrent(Autoencoder):
         """A vector."""
         return (self.codings_size,)
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Images [N, *input] -> codings [N, codings_size]."""
-        codings: Tensor = self.encoder(inputs)
-        return codings
-
 
 class _Encoder(nn.Module):
     """Images [N, C, H, W] -> codings [N, codings_size]: the second layer's state after the last row."""

@@ -5,7 +5,7 @@ from math import prod
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
+from torch import nn
 
 from latentry_trainer.config import STRICT, Count, Sizes
 from latentry_trainer.variants.autoencoder import Autoencoder
@@ -51,8 +51,3 @@ class Stacked(Autoencoder):
     def codings_shape(self) -> tuple[int, ...]:
         """A vector."""
         return (self.codings_size,)
-
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Images [N, *input] -> codings [N, codings_size]."""
-        codings: Tensor = self.encoder(inputs)
-        return codings
