@@ -10,13 +10,14 @@ def layer_sizes(module: nn.Module) -> list[tuple[int, int]]:
 
 
 def test_every_variant_has_a_book_preset_and_a_quick_one() -> None:
-    assert set(PRESETS) >= set(VARIANTS) | {f"{variant}-quick" for variant in VARIANTS}
+    variants = set(VARIANTS) - {"encoder-classifier"}  # it begins with another run: `latentry-train pretrain-classifier`
+    assert set(PRESETS) >= variants | {f"{variant}-quick" for variant in variants}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_builds_and_names_itself(name: str) -> None:
     config = PRESETS[name].config
-    variant = build_variant(config, (1, 28, 28))
+    variant = build_variant(config, (1, 28, 28), 10)
     assert config.preset == name
     assert type(variant) is VARIANTS[config.variant]
     assert sum(stage.num_epochs for stage in variant.stages(config.training)) == config.training.num_epochs
