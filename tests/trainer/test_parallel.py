@@ -12,8 +12,8 @@ from torch import Tensor
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 LATENTRY_TRAIN = Path(sys.executable).with_name("latentry-train")
 
-# Two processes add gradients up in another order than one does. By plain SGD: other optimisers divide small gradients by
-# their own size, and make much of their last bits.
+# Two processes add gradients up in another order than one does. By plain SGD: other optimisers divide small gradients
+# by their own size, and make much of their last bits.
 TOLERANCE = 1e-5
 OPTIMIZER = ("--training.optimizer.name=sgd", "--training.optimizer.learning_rate=0.05")
 
@@ -24,8 +24,8 @@ def run(folder: Path, num_processes: int, *arguments: str) -> None:
     subprocess.run([*command, "--runs", str(folder), "--repository", str(folder)], check=True, cwd=folder, timeout=240)
 
 
-# Noise in the objective, two phases, a statistic of the whole batch; the last batch has 57 of the 2 400 images, one less
-# for the second process.
+# Noise in the objective, two phases, a statistic of the whole batch; the last batch has 57 of the 2 400 images, one
+# less for the second process.
 @pytest.mark.parametrize("preset", ["vae-quick", "gan", "sparse-kl-quick"])
 def test_two_processes_train_as_one_does(tmp_path: Path, slice_path: Path, preset: str) -> None:
     options = [

@@ -10,7 +10,7 @@ def layer_sizes(module: nn.Module) -> list[tuple[int, int]]:
 
 
 def test_every_variant_has_a_book_preset_and_a_quick_one() -> None:
-    variants = set(VARIANTS) - {"encoder-classifier"}  # it begins with another run: `latentry-train pretrain-classifier`
+    variants = set(VARIANTS) - {"encoder-classifier"}  # it begins with another run: see `pretrain-classifier`
     assert set(PRESETS) >= variants | {f"{variant}-quick" for variant in variants}
 
 
