@@ -93,7 +93,7 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("conv-vae",               ConvVAE.Config(),         _adam(2e-3),     128, 15, {"loss": .3086}, 230),
     ("vae-adam",               VAE.Config(),             _adam(1e-3),     128, 25, {"loss": .311}, 60),
     # Ours.
-    ("classifier",             _CLASSIFIER,              _adam(2e-3),      64, 10, {"accuracy": .92}, 240),
+    ("classifier",             _CLASSIFIER,              _adam(1e-3),      64, 15, {"accuracy": .92}, 330),
     # For a first look.
     ("pca-quick",              PCA.Config(),             _adam(2e-3),     128,  4, {}, 3),
     ("stacked-quick",          Stacked.Config(),         _adam(2e-3),     128,  6, {}, 8),
