@@ -52,6 +52,14 @@ def test_an_unknown_preset_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_preset_that_is_not_among_the_experiments_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_all(tmp_path, monkeypatch, "pca-quick", "--results", "results.md") == 2
+    assert "run-all does not train pca-quick; expected some of stacked, " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_preset_with_a_target_is_an_experiment() -> None:
     as_they_are = {experiment.preset for experiment in EXPERIMENTS if not experiment.options}
     assert {name for name, preset in PRESETS.items() if preset.targets} <= as_they_are

@@ -92,8 +92,11 @@ def run_all(
 
     Or the PRESETS given. What is done already is skipped, what was stopped is gone on with.
     """
+    offered = dict.fromkeys(experiment.preset for experiment in EXPERIMENTS)
     for name in presets:
         _preset(name)
+        if name not in offered:
+            raise ValueError(f"run-all does not train {name}; expected some of {', '.join(offered)}")
     finished = []
     for experiment in EXPERIMENTS:
         if presets and experiment.preset not in presets:
