@@ -146,6 +146,7 @@ def pretrain_classifier(
             return status
     comparison = pretrain(run_folder, few, destination, runs, _console)
     if comparison is None:
+        _console.print(f"stopped; start again with: latentry-train pretrain-classifier {run_folder}", soft_wrap=True)
         return _STOPPED
     table = Table("accuracy", *comparison.finished.evaluation)
     for classifier, evaluation in comparison.evaluations.items():
