@@ -73,7 +73,7 @@ def test_the_whole_path_on_ones_own_images(latentry_train: Command, tmp_path: Pa
     assert result.status == 0, result.err
     run_folder = tmp_path / "runs" / "denoise-gaussian-quick-001"
     files = ["checkpoint.safetensors", "config.json", "destination.json", "evaluation.json", "metrics.jsonl"]
-    pictures = ["grids", "report.html", "tensorboard", "tsne.png"]
+    pictures = ["activations.png", "grids", "report.html", "tensorboard", "tsne.png"]
     assert {path.name for path in run_folder.iterdir()} == {*files, *pictures}
     manifest = json.loads((tmp_path / "models" / "mine" / "1" / "manifest.json").read_text())
     assert manifest["preset"] == "denoise-gaussian-quick"
