@@ -27,7 +27,9 @@ def draw_comparison(evaluations: Mapping[str, Mapping[str, Mapping[str, float]]]
         bars = axes.bar(places, values, width=0.94 * width, color=colour, label=split)
         axes.bar_label(bars, fmt="%.3f", color=GREY, fontsize=8)
     axes.set_xticks(range(len(evaluations)), list(evaluations))
-    axes.legend(frameon=False, labelcolor=GREY, fontsize=8, loc="lower right")
+    # Beside the title: bars may be high everywhere.
+    axes.legend(frameon=False, labelcolor=GREY, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(splits))
+    axes.set_axisbelow(True)
     tidy(axes, figure)
     content = BytesIO()
     save(chart, content)
