@@ -7,7 +7,8 @@ import torch
 from latentry_trainer.parallel import ALONE, World
 from latentry_trainer.training.log import read_metrics
 from latentry_trainer.training.trained import load_trained
-from torch import Tensor
+from latentry_trainer.variants import Batch
+from torch import Generator, Tensor
 
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 LATENTRY_TRAIN = Path(sys.executable).with_name("latentry-train")
@@ -24,8 +25,8 @@ def run(folder: Path, num_processes: int, *arguments: str) -> None:
     subprocess.run([*command, "--runs", str(folder), "--repository", str(folder)], check=True, cwd=folder, timeout=240)
 
 
-# Noise in the objective, two phases, a statistic of the whole batch; the last batch has 57 of the 2 400 images, one
-# less for the second process.
+# Noise in the objective, two phases and a penalty on a part of each batch, a statistic of the whole batch; the last
+# batch has 57 of the 2 400 images, one less for the second process.
 @pytest.mark.parametrize("preset", ["vae-quick", "gan", "sparse-kl-quick"])
 def test_two_processes_train_as_one_does(tmp_path: Path, slice_path: Path, preset: str) -> None:
     options = [
@@ -34,6 +35,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path, slice_path: Path, prese
         "--training.num_epochs=1",
         "--training.batch_size=71",
         *OPTIMIZER,
+        *(["--model.gradient_penalty=0.3"] if preset == "gan" else []),
     ]
     for num_processes in (1, 2):
         folder = tmp_path / str(num_processes)
@@ -56,6 +58,23 @@ def test_every_row_belongs_to_one_process() -> None:
     parts: list[Tensor] = [World(rank=rank, size=3).own(rows) for rank in range(3)]
     assert sorted(torch.cat(parts).tolist()) == rows.tolist()
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("num_parts", [1, 8])
+def test_the_first_part_of_a_batch_is_the_same_for_all(num_parts: int) -> None:
+    inputs, labels = torch.rand(71, 4), torch.arange(71)
+    worlds = [World(rank=rank, size=3) for rank in range(3)]
+    parts = [
+        Batch(inputs=w.own(inputs), labels=w.own(labels), generator=Generator(), num_rows=71, world=w).first_part(
+            num_parts
+        )
+        for w in worlds
+    ]
+    whole = Batch(inputs=inputs, labels=labels, generator=Generator()).first_part(num_parts)
+    seen = torch.cat([part.labels for part in parts if part.labels is not None])
+    assert sorted(seen.tolist()) == whole.labels.tolist() == list(range(-(-71 // num_parts)))  # type: ignore[union-attr]
+    torch.testing.assert_close(whole.mean(whole.inputs), inputs[: len(seen)].mean(dim=0))
+    assert sum(part.share for part in parts) == pytest.approx(1)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

@@ -3,7 +3,7 @@ import torch
 from latentry_trainer.config import RunConfig, TrainingConfig
 from latentry_trainer.variants import VARIANTS, Autoencoder, Batch, Generative, Variant, Variational, build_variant
 from latentry_trainer.variants.denoising import DenoiseGaussian
-from latentry_trainer.variants.gan import GAN, squared_gradient
+from latentry_trainer.variants.gan import GAN, squared_gradients
 from latentry_trainer.variants.stacked import Stacked
 from torch import Generator, Tensor
 
@@ -142,9 +142,9 @@ def test_gan_trains_its_critic_first() -> None:
 def test_the_gradient_penalty_of_a_linear_critic_is_its_squared_weight() -> None:
     layer = torch.nn.Linear(16, 1)
     critic = torch.nn.Sequential(torch.nn.Flatten(), layer, torch.nn.Flatten(0))
-    penalty = squared_gradient(critic, images(1, 4, 4))
-    torch.testing.assert_close(penalty, layer.weight.square().sum())
-    penalty.backward()  # type: ignore[no-untyped-call]
+    penalties = squared_gradients(critic, images(1, 4, 4))
+    torch.testing.assert_close(penalties, layer.weight.square().sum().expand(5))
+    penalties.mean().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(layer.weight.grad, 2 * layer.weight)
 
 
@@ -155,5 +155,5 @@ def test_the_gradient_penalty_is_added_to_the_critics_loss() -> None:
     penalised.load_state_dict(plain.state_dict())
     inputs = images(1, 4, 4)
     losses = [variant.critic_loss(batch(inputs)) for variant in (plain, penalised)]
-    penalty = squared_gradient(plain.critic, inputs[:1])  # an eighth of 5 rows, rounded up
+    (penalty,) = squared_gradients(plain.critic, inputs[:1])  # an eighth of 5 rows, rounded up
     torch.testing.assert_close(losses[1], losses[0] + 0.25 * penalty)

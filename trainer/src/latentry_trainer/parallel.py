@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.nn import functional
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,9 @@ class World:
             num_rows: Rows of all processes.
         """
         total = rows.sum(dim=0)
-        return (_sum_over_processes(total) if self.size > 1 else total) / num_rows
+        if self.size > 1:
+            total = _Sum.apply(total)  # type: ignore[no-untyped-call]
+        return total / num_rows
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replaces every tensor by its sum over the processes, all in one message."""
@@ -96,6 +99,15 @@ def join_world() -> Iterator[World]:
         distributed.destroy_process_group()
 
 
-def _sum_over_processes(values: Tensor) -> Tensor:
-    total: Tensor = functional.all_reduce(values)  # type: ignore[no-untyped-call]
-    return total
+class _Sum(Function):
+    """The sum over the processes of a tensor that each has: what a process gives is in the sum that all have."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:  # noqa: ARG004 (autograd's signature)
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient)

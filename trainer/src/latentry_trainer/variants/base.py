@@ -5,7 +5,8 @@ The training loop, the evaluation and the export know variants through this file
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import ClassVar
 
 import torch
@@ -48,6 +49,13 @@ class Batch:
     def mean(self, rows: Tensor) -> Tensor:
         """The mean [*shape] over the batch of rows [N, *shape], those of other processes included."""
         return self.world.mean(rows, self._num_rows)
+
+    def first_part(self, num_parts: int) -> "Batch":
+        """The first of so many equal parts of the batch, its size rounded up; each process has its own rows of it."""
+        num_rows = ceil(self._num_rows / num_parts)
+        num_own = len(self.world.own(torch.empty(num_rows)))
+        labels = None if self.labels is None else self.labels[:num_own]
+        return replace(self, inputs=self.inputs[:num_own], labels=labels, num_rows=num_rows)
 
     @property
     def share(self) -> float:

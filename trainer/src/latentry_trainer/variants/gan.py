@@ -1,7 +1,7 @@
 """The generative adversarial network (Goodfellow et al. 2014)."""
 
 from collections.abc import Mapping
-from math import ceil, prod
+from math import prod
 from typing import Annotated
 
 import torch
@@ -14,7 +14,7 @@ from latentry_trainer.config import STRICT, Count, Sizes, TrainingConfig, Varian
 from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage
 from latentry_trainer.variants.layers import Activation, ToImages, dense, linear
 
-_PENALTY_SHARE = 8  # the penalty is estimated on an eighth of each batch: it costs two more passes
+_PENALTY_PARTS = 8  # the penalty is estimated on an eighth of each batch: it costs two more passes
 
 
 class GAN(Generative):
@@ -71,8 +71,8 @@ class GAN(Generative):
         loss = functional.binary_cross_entropy_with_logits(scores, is_real)
         if self.config.gradient_penalty == 0:
             return loss
-        some = inputs[: ceil(len(inputs) / _PENALTY_SHARE)]
-        return loss + self.config.gradient_penalty / 2 * squared_gradient(self.critic, some)
+        some = batch.first_part(_PENALTY_PARTS)
+        return loss + self.config.gradient_penalty / 2 * some.mean(squared_gradients(self.critic, some.inputs))
 
     # max over G of E[log D(G(z))]: section 3, the form that does not saturate
     def generator_loss(self, batch: Batch) -> Tensor:
@@ -103,9 +103,9 @@ class GAN(Generative):
         )
 
 
-# R1 = E over real x of ‖∇D(x)‖²: Mescheder et al. 2018, equation 9, its factor left to the caller
-def squared_gradient(critic: nn.Module, inputs: Tensor) -> Tensor:
-    """Squared norm of the gradient of the critic's scores by its inputs [N, *input], the mean over the rows."""
+# ‖∇D(x)‖², whose mean over real x is R1: Mescheder et al. 2018, equation 9, its factor left to the caller
+def squared_gradients(critic: nn.Module, inputs: Tensor) -> Tensor:
+    """Squared norms of the gradients of the critic's scores by its inputs: [N, *input] -> [N]."""
     inputs = inputs.detach().requires_grad_()
     (gradients,) = torch.autograd.grad(critic(inputs).sum(), inputs, create_graph=True)
-    return gradients.square().flatten(1).sum(dim=1).mean()
+    return gradients.square().flatten(1).sum(dim=1)
