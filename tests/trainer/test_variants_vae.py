@@ -92,3 +92,8 @@ def test_a_warm_up_that_would_outlast_the_training_is_refused() -> None:
     beta_vae(warm_up_images=300).check_training(training, 100)
     with pytest.raises(ValueError, match=r"--model\.warm_up_images: .* at most the 300 images .* 3 epochs .* got 301"):
         beta_vae(warm_up_images=301).check_training(training, 100)
+
+
+def test_no_hidden_layer_is_a_network_too() -> None:
+    variant = VAE(VAE.Config(hidden_sizes=()), SHAPE)
+    assert variant.reconstruct(images()).shape == (5, *SHAPE)

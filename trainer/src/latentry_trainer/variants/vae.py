@@ -93,7 +93,8 @@ class VAE(Variational):
         sizes = (prod(input_shape), *config.hidden_sizes)
         hidden = nn.Sequential(nn.Flatten(), dense(sizes))
         self.encoder = GaussianEncoder(hidden, sizes[-1], config.codings_size)
-        self.decoder = nn.Sequential(dense((config.codings_size, *sizes[:0:-1])), linear(sizes[1], sizes[0]))
+        mirrored = (config.codings_size, *sizes[:0:-1])
+        self.decoder = nn.Sequential(dense(mirrored), linear(mirrored[-1], sizes[0]))
 
 
 class BetaVAE(VAE):
