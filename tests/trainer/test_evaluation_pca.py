@@ -77,5 +77,9 @@ def test_images_without_any_error_left_give_a_finite_ratio(dataset: Dataset) -> 
     assert torch.tensor(list(figures.values())).isfinite().all()
 
 
+def test_inputs_too_wide_for_exact_pca_are_not_compared_with_it(dataset: Dataset) -> None:
+    assert measure_pca(subject(PCA(PCA.Config(), (3, 64, 64)), dataset)) == {}
+
+
 def test_other_models_are_not_compared_with_pca(dataset: Dataset) -> None:
     assert measure_pca(subject(Stacked(Stacked.Config(), SHAPE), dataset)) == {}

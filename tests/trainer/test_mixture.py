@@ -72,6 +72,15 @@ def test_wide_codings_are_reduced_and_keep_their_shape() -> None:
     assert error.mean() < 0.05
 
 
+def test_codings_too_wide_for_exact_pca_are_reduced_too() -> None:
+    codings = normals(400, 8) @ normals(8, 4_000, seed=1)
+    prior = fitted(codings)
+    draws = prior(normals(400, 65, seed=2))
+    error = (draws.std(dim=0) - codings.std(dim=0)).abs() / codings.std(dim=0)
+    assert error.mean() < 0.1
+    assert all(torch.equal(buffer, fitted(codings).get_buffer(name)) for name, buffer in prior.named_buffers())
+
+
 @pytest.mark.parametrize(
     "codings",
     [normals(8, 30), normals(2, 3), torch.ones(50, 16), normals(50, 1), torch.eye(2)[torch.arange(2000) % 2]],

@@ -1,11 +1,14 @@
 """Fits the prior of an autoencoder that has been trained without one."""
 
+from math import prod
+
 import torch
 
 from latentry_trainer.data import Dataset, to_floats
 from latentry_trainer.variants import Autoencoder, Variant
 
 _MAX_CODINGS = 20_000  # a few seconds
+_MAX_VALUES = 20_000_000  # in all codings: 160 MB in double precision
 _BATCH_ROWS = 1000
 
 
@@ -20,5 +23,6 @@ def fit_prior(variant: Variant, dataset: Dataset, *, seed: int) -> None:
     variant.eval()
     device = next(variant.parameters()).device
     images = dataset.images_of("train")
-    batches = torch.split(images[:: -(-len(images) // _MAX_CODINGS)], _BATCH_ROWS)
+    max_codings = min(_MAX_CODINGS, max(_MAX_VALUES // prod(variant.codings_shape), 2))
+    batches = torch.split(images[:: -(-len(images) // max_codings)], _BATCH_ROWS)
     variant.prior.fit(torch.cat([variant.encode(to_floats(batch.to(device))) for batch in batches]), seed=seed)

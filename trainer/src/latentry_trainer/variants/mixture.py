@@ -16,6 +16,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+_MAX_EXACT_PCA = 1_000  # values of a coding: the time of exact PCA grows with their third power
 _MAX_COMPONENTS = 32
 _MAX_DIMENSIONS = 64  # of the reduced codings
 _ROWS_PER_PARAMETER = 10  # codings a component and dimension: a component of fewer would learn them by heart
@@ -76,7 +77,7 @@ class MixturePrior(nn.Module):
 
         Args:
             codings: [N, *codings], N at least 2.
-            seed: Of the components' first means.
+            seed: Of the components' first means, and of the PCA of wide codings.
         """
         rows = codings.flatten(1).double().cpu().numpy()
         # One thread adds in one order.
@@ -105,7 +106,8 @@ class MixturePrior(nn.Module):
 
 def _fit(rows: np.ndarray, seed: int) -> tuple[PCA, GaussianMixture]:
     num_dimensions = min(*rows.shape, _MAX_DIMENSIONS)
-    pca = PCA(num_dimensions, svd_solver="covariance_eigh")
+    solver = "covariance_eigh" if rows.shape[1] <= _MAX_EXACT_PCA else "randomized"
+    pca = PCA(num_dimensions, svd_solver=solver, random_state=seed % 2**32)
     with np.errstate(invalid="ignore"):  # codings that are all alike have no ratio of variances
         reduced = pca.fit_transform(rows)
     mixture = GaussianMixture(
