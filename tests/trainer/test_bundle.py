@@ -101,6 +101,14 @@ def test_the_manifest_says_what_the_bundle_is(tmp_path: Path) -> None:
     ]
 
 
+def test_only_with_its_prior_an_autoencoder_samples(tmp_path: Path) -> None:
+    variant = Stacked(Stacked.Config(), SHAPE)
+    without = read_manifest(publish_variant(variant, tmp_path))
+    variant.prior.fit(torch.randn(50, 30), seed=0)
+    fitted = read_manifest(publish_variant(variant, tmp_path))
+    assert {*fitted.capabilities} - {*without.capabilities} == {manifest_pb2.CAPABILITY_SAMPLE}
+
+
 def test_the_manifest_says_how_the_bundle_came_to_be(tmp_path: Path) -> None:
     made = read_manifest(publish_variant(Stacked(Stacked.Config(), SHAPE), tmp_path)).provenance
     assert (made.dataset, made.dataset_sha256, made.seed) == ("digits", "ab" * 32, 2**63)

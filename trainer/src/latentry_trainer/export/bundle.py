@@ -9,7 +9,7 @@ from latentry_trainer.export import manifest as manifests
 from latentry_trainer.export.graphs import export_graph
 from latentry_trainer.export.parity import check_parity
 from latentry_trainer.export.repository import add_version, check_model_name
-from latentry_trainer.variants.base import ExportGraph, Variant
+from latentry_trainer.variants.base import ExportGraph, Generative, Variant
 
 
 def publish(
@@ -49,7 +49,7 @@ def publish(
         name=model_name,
         variant=variant_name,
         preset=preset,
-        capabilities=sorted(manifest_pb2.Capability.Value(f"CAPABILITY_{name}") for name in variant.capabilities),
+        capabilities=sorted(manifest_pb2.Capability.Value(f"CAPABILITY_{name}") for name in _capabilities(variant)),
         input_shape=variant.input_shape,
         value_range=manifest_pb2.ValueRange(min=0, max=1),
         codings_shape=variant.codings_shape,
@@ -70,6 +70,12 @@ def publish(
         {manifests.graph_file(graph): content for graph, content in files.items()},
         manifest_file,
     )
+
+
+def _capabilities(variant: Variant) -> frozenset[str]:
+    """Those of the variant; it cannot sample before its prior is fitted, which is when training is done."""
+    cannot_sample = isinstance(variant, Generative) and not variant.can_sample
+    return variant.capabilities - {"SAMPLE"} if cannot_sample else variant.capabilities
 
 
 def _export(graph: ExportGraph, *, num_labels: int) -> bytes:
