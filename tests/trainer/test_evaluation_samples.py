@@ -6,6 +6,7 @@ import pytest
 import torch
 from latentry_trainer.data import Dataset
 from latentry_trainer.evaluation import Subject, samples
+from latentry_trainer.evaluation.distances import MIN_ROWS
 from latentry_trainer.evaluation.features import FeatureNetwork
 from latentry_trainer.evaluation.samples import class_figures, measure_samples
 from latentry_trainer.variants import Generative
@@ -135,6 +136,7 @@ def test_only_of_models_that_sample_images_that_the_classifier_knows(dataset: Da
     gan = GAN(GAN.Config(), SHAPE)
     assert figures_of(gan, named("npz", dataset.images)) == {}
     assert figures_of(Stacked(Stacked.Config(), SHAPE), dataset) == {}
+    assert figures_of(gan, dataset.with_first_train_images(MIN_ROWS - 1)) == {}
 
 
 def test_classes_of_samples() -> None:

@@ -6,7 +6,13 @@ import torch
 from torch import Generator, Tensor
 
 from latentry_trainer.data import Dataset, Split, to_floats
-from latentry_trainer.evaluation.distances import FeatureSet, frechet_distance, kernel_distance, neighbourhood_figures
+from latentry_trainer.evaluation.distances import (
+    MIN_ROWS,
+    FeatureSet,
+    frechet_distance,
+    kernel_distance,
+    neighbourhood_figures,
+)
 from latentry_trainer.evaluation.features import FeatureNetwork, fashion_mnist_network
 from latentry_trainer.evaluation.subject import Subject
 from latentry_trainer.variants import Generative
@@ -20,13 +26,14 @@ def measure_samples(subject: Subject) -> dict[str, float]:
     """`sample_figures` of as many samples as the split has images, at most 10 000, against those images.
 
     Each has a `_floor`, what training images get in the samples' place, and a `_ceiling`, what uniform noise gets. Of
-    models that sample, on images that the classifier knows.
+    models that sample, on images that the classifier knows and that are at least `MIN_ROWS` in number.
     """
     variant = subject.variant
     if not isinstance(variant, Generative) or not variant.can_sample:
         return {}
     network = fashion_mnist_network()
-    if not network.knows(subject.dataset):
+    num_images = min(len(subject.images), len(subject.dataset.images_of("train")))
+    if not network.knows(subject.dataset) or num_images < MIN_ROWS:
         return {}
     anchors = _anchors(network, subject.dataset, subject.split)
     generator = subject.generator()
