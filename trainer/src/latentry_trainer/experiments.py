@@ -10,7 +10,7 @@ from latentry_trainer.presets import PRESETS
 from latentry_trainer.report.results import Result
 from latentry_trainer.run_folder import EVALUATION_FILE, is_finished
 from latentry_trainer.training.log import read_metrics
-from latentry_trainer.training.trained import load_trained, read_config
+from latentry_trainer.training.trained import CONFIG_FILE, load_trained, read_config
 
 _ANOMALY_PRESET = "stacked-quick"
 _NUM_CLASSES = 10
@@ -43,7 +43,7 @@ def find_run(runs: Path, config: RunConfig) -> Path | None:
     same = [
         folder
         for folder in sorted(runs.glob(f"{config.preset}-*"))
-        if (folder / "config.json").is_file() and read_config(folder) == config
+        if (folder / CONFIG_FILE).is_file() and read_config(folder) == config
     ]
     finished = [folder for folder in same if is_finished(folder)]
     return next(iter(finished or reversed(same)), None)

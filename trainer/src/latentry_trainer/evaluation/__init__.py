@@ -1,7 +1,6 @@
 """What is measured, on which split."""
 
 from latentry_trainer.evaluation.evaluate import evaluate, validate
-from latentry_trainer.evaluation.reconstruction import Corrupting
 from latentry_trainer.evaluation.subject import Subject
 
-__all__ = ["Corrupting", "Subject", "evaluate", "validate"]
+__all__ = ["Subject", "evaluate", "validate"]

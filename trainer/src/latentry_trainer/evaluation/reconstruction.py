@@ -1,21 +1,11 @@
 """How well an autoencoder gives back what it was given."""
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from latentry_trainer.evaluation.metrics import mean_squared_error, psnr_db
-from latentry_trainer.variants import Autoencoder, Batch, Variant
-
-
-@runtime_checkable
-class Corrupting(Protocol):
-    """A variant that is trained on corrupted inputs."""
-
-    def corrupt(self, batch: Batch) -> Tensor:
-        """A batch -> corrupted images [N, *input]."""
-        ...
+from latentry_trainer.variants import Autoencoder, Batch, Denoising, Variant
 
 
 def reconstruction_figures(variant: Variant, batch: Batch) -> Mapping[str, Tensor]:
@@ -27,7 +17,7 @@ def reconstruction_figures(variant: Variant, batch: Batch) -> Mapping[str, Tenso
         "mse": mean_squared_error(outputs, batch.inputs).mean(),
         "psnr_db": psnr_db(outputs, batch.inputs).mean(),
     }
-    if isinstance(variant, Corrupting):
+    if isinstance(variant, Denoising):
         noisy = variant.corrupt(batch)
         figures["noisy_psnr_db"] = psnr_db(noisy, batch.inputs).mean()
         figures["denoised_psnr_db"] = psnr_db(variant.reconstruct(noisy), batch.inputs).mean()

@@ -8,9 +8,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from latentry_trainer.evaluation import Corrupting
 from latentry_trainer.report.grids import as_images, write_grid
-from latentry_trainer.variants import Autoencoder, Batch, Generative, Variant
+from latentry_trainer.variants import Autoencoder, Batch, Denoising, Generative, Variant
 
 NUM_COLUMNS = 10
 NUM_INPUTS = 2 * NUM_COLUMNS
@@ -37,7 +36,7 @@ def draw(variant: Variant, inputs: Tensor, labels: Tensor | None = None, *, seed
     generator = Generator(inputs.device).manual_seed(seed)
     pictures = {}
     if isinstance(variant, Autoencoder):
-        if isinstance(variant, Corrupting):
+        if isinstance(variant, Denoising):
             noisy = variant.corrupt(Batch(inputs=inputs, generator=generator))
             pictures["denoising"] = _in_turn(inputs, noisy, variant.reconstruct(noisy))
         else:

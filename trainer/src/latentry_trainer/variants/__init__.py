@@ -7,7 +7,7 @@ from latentry_trainer.variants.autoencoder import Autoencoder
 from latentry_trainer.variants.autoencoders import AUTOENCODERS
 from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage, Variant
 from latentry_trainer.variants.classifier import Classifier, ConvClassifier
-from latentry_trainer.variants.denoising import DenoiseGaussian
+from latentry_trainer.variants.denoising import Denoising
 from latentry_trainer.variants.encoder_classifier import EncoderClassifier
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.pca import PCA
@@ -43,7 +43,7 @@ __all__ = [
     "Autoencoder",
     "Batch",
     "Classifier",
-    "DenoiseGaussian",
+    "Denoising",
     "EncoderClassifier",
     "ExportGraph",
     "Generative",
