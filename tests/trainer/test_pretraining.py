@@ -119,6 +119,7 @@ def test_three_classifiers_are_trained_compared_and_the_best_is_published(
         (["--num-labels", "55001"], "option --num-labels: expected 32, a batch, to 55000, the training images of"),
         (["--name", "../escape"], "model name '../escape'"),
         (["nowhere"], "nowhere is not a run folder"),
+        (["nowhere", "--preset", "conv"], "expected a run folder or --preset, got both"),
     ],
 )
 def test_what_cannot_be_pretrained_is_refused_before_anything_is_made(

@@ -1,6 +1,6 @@
 """What calls return: frozen, typed, numpy inside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -151,7 +151,7 @@ class Model:
     num_style_layers: int
     """0: not a style-based generator."""
     metrics: tuple[Metric, ...]
-    manifest: Manifest | None
+    manifest: Manifest | None = field(repr=False)
     """All that the bundle says of itself, graphs and provenance included."""
 
 

@@ -127,7 +127,9 @@ def resume(run_folder: RunFolder, *, repository: OtherRepository = None, name: O
 def pretrain_classifier(
     run_folder: Annotated[Path | None, Parameter(help="An autoencoder's run; default: one of --preset.")] = None,
     *,
-    preset: Annotated[str, Parameter(help="The autoencoder, trained first where no run of it is done.")] = "conv",
+    preset: Annotated[
+        str | None, Parameter(help="The autoencoder, trained first where no run of it is done; default: conv.")
+    ] = None,
     num_labels: Annotated[int, Parameter(help="Labelled images: the first so many training images.")] = 500,
     runs: Annotated[Path, Parameter(help="Folder of run folders.")] = Path("runs"),
     repository: Repository = Path("models"),
@@ -137,7 +139,9 @@ def pretrain_classifier(
 
     Compares the three and publishes the best.
     """
-    autoencoder = read_config(run_folder) if run_folder else _preset(preset)
+    if run_folder and preset:
+        raise ValueError(f"expected a run folder or --preset, got both: {run_folder} and {preset}")
+    autoencoder = read_config(run_folder) if run_folder else _preset(preset or "conv")
     destination = Destination(repository=repository, model_name=check_model_name(name))
     few = with_few_labels(autoencoder, load_dataset(autoencoder.data), num_labels)
     if run_folder is None:
