@@ -88,11 +88,9 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     # Ours.
     ("pca",                    PCA.Config(),             _adam(1e-3),     128, 10, {"mse_over_pca": 1.01}, 5),
     ("pca-toy",                _PCA_TOY,                 _adam(1e-1),      32, 50, {"mse_over_pca": 1.01}, 3),
-    # Better.
     ("beta-vae",               _BETA_VAE,                _adam(2e-3),     128, 25, {}, 35),
     ("conv-vae",               ConvVAE.Config(),         _adam(2e-3),     128, 15, {"loss": .3086}, 230),
     ("vae-adam",               VAE.Config(),             _adam(1e-3),     128, 25, {"loss": .311}, 60),
-    # Ours.
     ("classifier",             _CLASSIFIER,              _adam(1e-3),      64, 15, {"accuracy": .92}, 330),
     # For a first look.
     ("pca-quick",              PCA.Config(),             _adam(2e-3),     128,  4, {}, 3),
