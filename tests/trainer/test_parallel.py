@@ -10,6 +10,8 @@ from latentry_trainer.training.trained import load_trained
 from latentry_trainer.variants import Batch
 from torch import Generator, Tensor
 
+from tests.trainer.command import Command
+
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 LATENTRY_TRAIN = Path(sys.executable).with_name("latentry-train")
 
@@ -82,3 +84,15 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
         World(rank=0, size=2).check_batches(65, 32)
     World(rank=0, size=2).check_batches(64, 32)
     ALONE.check_batches(65, 32)
+
+
+@pytest.mark.parametrize("command", ["run-all", "pretrain-classifier"])
+def test_commands_that_processes_cannot_share_are_refused(
+    latentry_train: Command, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a run")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = latentry_train(command)
+    assert result.status == 2
+    assert f"{command} is for one process, and torchrun started 2; expected run or resume" in result.err
+    assert not Path("runs").exists()

@@ -65,6 +65,13 @@ def test_every_preset_with_a_target_is_an_experiment() -> None:
     assert {name for name, preset in PRESETS.items() if preset.targets} <= as_they_are
 
 
+def test_models_that_have_not_seen_a_class_have_names_of_their_own() -> None:
+    names = [experiment.model_name for experiment in EXPERIMENTS]
+    assert len(set(names)) == len(names)
+    assert {"stacked", "stacked-quick-without-3"} <= set(names)
+    assert "stacked-quick" not in names
+
+
 def test_a_run_of_another_configuration_is_not_taken(tmp_path: Path) -> None:
     config = PRESETS["stacked"].config
     other = replace(config, training=replace(config.training, seed=1))

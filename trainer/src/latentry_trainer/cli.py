@@ -17,7 +17,7 @@ from latentry_trainer.data import Dataset, load_dataset
 from latentry_trainer.experiments import EXPERIMENTS, find_run, read_result
 from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
-from latentry_trainer.parallel import ALONE, World, join_world
+from latentry_trainer.parallel import ALONE, World, check_alone, join_world
 from latentry_trainer.presets import PRESETS
 from latentry_trainer.pretraining import pretrain, read_comparison, with_few_labels
 from latentry_trainer.report.results import write_results
@@ -75,7 +75,7 @@ def run(
         return _OK
     with join_world() as world:
         dataset = load_dataset(config.data)
-        check_run(config, dataset)
+        check_run(config, dataset, world)
         destination = Destination(repository=repository, model_name=model_name)
         run_folder = world.share(str(start(config, destination, runs)) if world.is_first else None)
         return _train_and_finish(Path(run_folder), dataset, destination, world)
@@ -92,6 +92,7 @@ def run_all(
 
     Or the PRESETS given. What is done already is skipped, what was stopped is gone on with.
     """
+    check_alone("run-all")
     offered = dict.fromkeys(experiment.preset for experiment in EXPERIMENTS)
     for name in presets:
         _preset(name)
@@ -101,7 +102,7 @@ def run_all(
     for experiment in EXPERIMENTS:
         if presets and experiment.preset not in presets:
             continue
-        run_folder, status = _find_or_train(experiment.config, runs, repository)
+        run_folder, status = _find_or_train(experiment.config, experiment.model_name, runs, repository)
         if status != _OK:
             return status
         finished.append(run_folder)
@@ -139,13 +140,14 @@ def pretrain_classifier(
 
     Compares the three and publishes the best.
     """
+    check_alone("pretrain-classifier")
     if run_folder and preset:
         raise ValueError(f"expected a run folder or --preset, got both: {run_folder} and {preset}")
     autoencoder = read_config(run_folder) if run_folder else _preset(preset or "conv")
     destination = Destination(repository=repository, model_name=check_model_name(name))
     few = with_few_labels(autoencoder, load_dataset(autoencoder.data), num_labels)
     if run_folder is None:
-        run_folder, status = _find_or_train(autoencoder, runs, repository)
+        run_folder, status = _find_or_train(autoencoder, autoencoder.preset, runs, repository)
         if status != _OK:
             return status
     comparison = pretrain(run_folder, few, destination, runs, _console)
@@ -230,13 +232,13 @@ def _destination(run_folder: Path, repository: Path | None, name: str | None) ->
     return Destination(repository=repository or first.repository, model_name=check_model_name(name or first.model_name))
 
 
-def _find_or_train(config: RunConfig, runs: Path, repository: Path) -> tuple[Path, int]:
+def _find_or_train(config: RunConfig, model_name: str, runs: Path, repository: Path) -> tuple[Path, int]:
     """The run of a configuration, found or trained or gone on with, and the exit status."""
     run_folder = find_run(runs, config)
     if run_folder and is_finished(run_folder):
         _say("done", run_folder)
         return run_folder, _OK
-    destination = Destination(repository=repository, model_name=config.preset)
+    destination = Destination(repository=repository, model_name=model_name)
     dataset = load_dataset(config.data)
     check_run(config, dataset)
     run_folder = run_folder or start(config, destination, runs)

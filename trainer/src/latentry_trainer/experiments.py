@@ -26,6 +26,12 @@ class Experiment:
     """Values by dotted name."""
 
     @property
+    def model_name(self) -> str:
+        """The model's name in the repository: the preset's, and which class it has not seen."""
+        held_out = self.config.data.held_out_label
+        return self.preset if held_out is None else f"{self.preset}-without-{held_out}"
+
+    @property
     def config(self) -> RunConfig:
         """The whole configuration."""
         return override(PRESETS[self.preset].config, self.options)

@@ -99,6 +99,17 @@ def join_world() -> Iterator[World]:
         distributed.destroy_process_group()
 
 
+def check_alone(command: str) -> None:
+    """Refuses a command that the processes of torchrun cannot share.
+
+    Raises:
+        ValueError: torchrun started several.
+    """
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if distributed.is_torchelastic_launched() and num_processes > 1:
+        raise ValueError(f"{command} is for one process, and torchrun started {num_processes}; expected run or resume")
+
+
 class _Sum(Function):
     """The sum over the processes of a tensor that each has: what a process gives is in the sum that all have."""
 

@@ -57,12 +57,13 @@ class Finished:
     """The figures."""
 
 
-def check_run(config: RunConfig, dataset: Dataset) -> None:
+def check_run(config: RunConfig, dataset: Dataset, world: World = ALONE) -> None:
     """Refuses a run that cannot be: before anything is made.
 
     Raises:
         ValueError: The device is not there, the variant cannot take the data set's images, there are fewer of them than
-            in a batch, labels are missing, or the variant's options contradict the training.
+            in a batch or a batch has fewer rows than there are processes, labels are missing, or the variant's options
+            contradict the training.
     """
     resolve_device(config.training.device)
     _check_labels(config.variant, dataset)
@@ -74,6 +75,7 @@ def check_run(config: RunConfig, dataset: Dataset) -> None:
             f"option --training.batch_size: expected at most the {num_images} training images of {dataset.name}, "
             f"got {batch_size}"
         )
+    world.check_batches(num_images, batch_size)
     variant.check_training(config.training, num_images)
 
 
