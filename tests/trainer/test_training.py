@@ -15,7 +15,7 @@ from latentry_trainer.parallel import ALONE
 from latentry_trainer.training.device import resolve_device
 from latentry_trainer.training.ema import update_average
 from latentry_trainer.training.log import METRICS_FILE, Metrics, RunLog, read_metrics
-from latentry_trainer.training.loop import DivergedError, train
+from latentry_trainer.training.loop import DivergedError, Position, check_finite, train
 from latentry_trainer.variants import Batch, Phase, Stage, Variant
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked
@@ -290,3 +290,11 @@ def test_cuda_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"--training\.device: cuda was asked for"):
         resolve_device("cuda")
     assert resolve_device("auto").type == "cpu"
+
+
+@pytest.mark.parametrize(("step", "epoch"), [(0, 3), (7, 4)])
+def test_a_figure_that_is_not_finite_is_named_with_its_epoch(step: int, epoch: int) -> None:
+    position = Position(epoch=3, step=step, images_seen=900)
+    check_finite({"bce": 0.3}, position)
+    with pytest.raises(DivergedError, match=rf"mse is inf after 900 images \(epoch {epoch}\)"):
+        check_finite({"bce": 0.3, "mse": float("inf")}, position)

@@ -55,7 +55,7 @@ class DataConfig:
     """`folder`: refuse a folder with unreadable images instead of skipping them."""
     held_out_label: str | None = None
     """A class, by its name or number, that only test images are of: how well is it noticed as unusual?"""
-    num_train_images: Count | None = None
+    num_train_images: Annotated[int, Field(ge=2, lt=2**31)] | None = None
     """Train on the first so many training images only; None: all."""
 
 

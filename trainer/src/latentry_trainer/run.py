@@ -201,6 +201,7 @@ def evaluate_run(run_folder: Path, dataset: Dataset) -> Evaluation:
     if dataset.sha256 != trained.facts.dataset_sha256:
         raise ValueError(f"{run_folder} was trained on other images than those of {dataset.name}")
     device = resolve_device(trained.config.training.device)
+    prepare_cpu(trained.config.training.num_cpu_threads)
     variant = trained.variant.to(device)
     evaluation = {split: evaluate(variant, dataset, split, device) for split in ("validation", "test")}
     for figures in evaluation.values():

@@ -195,10 +195,11 @@ class _Window:
 
 def check_finite(figures: Mapping[str, float], position: Position) -> None:
     """Refuses figures that are not finite: those of a model that has diverged."""
+    epoch = position.epoch + (position.step > 0)
     for name, value in figures.items():
         if not math.isfinite(value):
             raise DivergedError(
-                f"{name} is {value} after {position.images_seen} images (epoch {position.epoch + 1}); "
+                f"{name} is {value} after {position.images_seen} images (epoch {epoch}); "
                 "try a new run with a smaller --training.optimizer.learning_rate"
             )
 
