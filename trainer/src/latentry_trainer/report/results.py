@@ -1,4 +1,4 @@
-"""One page over many runs: their figures in tables, and two plots."""
+"""One page over many runs: their figures in tables, beside two plots."""
 
 import os
 import platform
@@ -8,11 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from latentry_trainer.config import RunConfig
+from latentry_trainer.report.curves import Curve
 from latentry_trainer.report.figures import describe
-from latentry_trainer.report.style import COLOURS, GREY, save, tidy
+from latentry_trainer.report.results_plots import draw_cross_entropies, draw_distances
 from latentry_trainer.training.log import Metrics
 
 _CODINGS = ("mse", "psnr_db", "probe_accuracy")
@@ -21,7 +21,6 @@ _SAMPLES = ("fcd", "kid", "precision", "recall", "density", "coverage", "smalles
 _LIKELIHOOD = ("elbo_nats", "log_likelihood_nats")
 _ANOMALIES = ("auroc", "anomaly_recall", "false_alarm_rate")
 _CURVE = "bce"  # what most autoencoders have in common
-_CURVE_LIMITS = (0.255, 0.42)  # from the data's entropy to a code of 16 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +71,17 @@ def write_results(
     with_curve = [result for result in usual if _CURVE in result.validation]
     sampling = [result for result in usual if "fcd" in result.validation]
     if with_curve:
-        _draw_curves(with_curve, images / "results-curves.png")
+        curves = {result.config.preset: _curve(result) for result in with_curve}
+        draw_cross_entropies(images / "results-curves.png", curves)
     if sampling:
-        _draw_distances(sampling, images / "results-samples.png")
+        distances = {result.config.preset: result.validation["fcd"] for result in sampling}
+        anchors = sampling[0].validation  # they are the same for all
+        draw_distances(
+            images / "results-samples.png",
+            distances,
+            floor=anchors["fcd_floor"],
+            ceiling=anchors["fcd_ceiling"],
+        )
     environment = Environment(
         loader=PackageLoader("latentry_trainer.report"),
         autoescape=False,  # noqa: S701 (Markdown of our own names and numbers)
@@ -177,39 +184,13 @@ def _thousands(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def _draw_curves(results: Sequence[Result], path: Path) -> None:
-    """Validation cross-entropy over images seen, a curve a run."""
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for index, result in enumerate(results):
-        points = [
-            (line.images_seen, line.values[_CURVE])
-            for line in result.metrics
-            if line.split == "validation" and _CURVE in line.values
-        ]
-        style = ("-", "--", ":")[index // len(COLOURS) % 3]
-        colour = COLOURS[index % len(COLOURS)]
-        axes.plot(*zip(*points, strict=True), style, color=colour, linewidth=1.4, label=result.config.preset)
-    axes.set_xscale("log")
-    axes.set_ylim(*_CURVE_LIMITS)
-    tidy(axes, "validation cross-entropy per pixel, over images seen")
-    axes.legend(frameon=False, labelcolor=GREY, fontsize=7, ncols=2)
-    save(figure, path)
-
-
-def _draw_distances(results: Sequence[Result], path: Path) -> None:
-    """Distance of samples from images, a bar a run, floor and ceiling as lines."""
-    best_first = sorted(results, key=lambda result: result.validation["fcd"])
-    figure = Figure(figsize=(9, 0.6 + 0.26 * len(best_first)), layout="constrained")
-    axes = figure.subplots()
-    names = [result.config.preset for result in best_first]
-    axes.barh(names, [result.validation["fcd"] for result in best_first], color=COLOURS[0])
-    for suffix, colour in (("_floor", COLOURS[2]), ("_ceiling", COLOURS[1])):
-        axes.axvline(best_first[0].validation[f"fcd{suffix}"], color=colour, linewidth=1.2)
-    axes.set_xscale("log")
-    axes.invert_yaxis()
-    tidy(axes, "Fréchet distance of samples in our classifier's features; lines: training images, noise")
-    save(figure, path)
+def _curve(result: Result) -> Curve:
+    """Validation cross-entropy over images seen."""
+    return [
+        (line.images_seen, line.values[_CURVE])
+        for line in result.metrics
+        if line.split == "validation" and _CURVE in line.values
+    ]
 
 
 def _machine() -> str:
