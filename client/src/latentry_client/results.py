@@ -150,7 +150,7 @@ class Model:
     """By label number: the labels that a conditional model takes or a classifier gives; empty: there are none."""
     num_style_layers: int
     """0: not a style-based generator."""
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Metric, ...] = field(repr=False)
     manifest: Manifest | None = field(repr=False)
     """All that the bundle says of itself, graphs and provenance included."""
 
