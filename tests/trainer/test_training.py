@@ -15,7 +15,8 @@ from latentry_trainer.parallel import ALONE
 from latentry_trainer.training.device import resolve_device
 from latentry_trainer.training.ema import update_average
 from latentry_trainer.training.log import METRICS_FILE, Metrics, RunLog, read_metrics
-from latentry_trainer.training.loop import DivergedError, Position, check_finite, train
+from latentry_trainer.training.loop import train
+from latentry_trainer.training.progress import DivergedError, Position, check_finite
 from latentry_trainer.variants import Batch, Phase, Stage, Variant
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked

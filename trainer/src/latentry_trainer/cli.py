@@ -23,7 +23,7 @@ from latentry_trainer.pretraining import pretrain, read_comparison, with_few_lab
 from latentry_trainer.report.results import write_results
 from latentry_trainer.run import Evaluation, check_run, evaluate_run, export_run, finish, train_run
 from latentry_trainer.run_folder import Destination, is_finished, lock, read_destination, start
-from latentry_trainer.training.loop import DivergedError
+from latentry_trainer.training.progress import DivergedError
 from latentry_trainer.training.trained import read_config
 
 _OK, _FAILED, _USAGE, _STOPPED = 0, 1, 2, 130  # exit statuses

@@ -24,8 +24,9 @@ from latentry_trainer.run_folder import EVALUATION_FILE, Destination
 from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from latentry_trainer.training.device import describe_device, prepare_cpu, resolve_device
 from latentry_trainer.training.log import NoLog, RunLog
-from latentry_trainer.training.loop import DivergedError, check_finite, train
+from latentry_trainer.training.loop import train
 from latentry_trainer.training.prior import fit_prior
+from latentry_trainer.training.progress import DivergedError, check_finite
 from latentry_trainer.training.stopping import stop_on_signals
 from latentry_trainer.training.trained import (
     Facts,

@@ -1,10 +1,9 @@
 """The training loop: one for every variant. A run is a list of stages, a step a list of phases."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -19,27 +18,9 @@ from latentry_trainer.parallel import World
 from latentry_trainer.training.ema import update_average
 from latentry_trainer.training.log import Log, Metrics
 from latentry_trainer.training.optimizers import make_optimizer
+from latentry_trainer.training.progress import DivergedError, Position, check_finite
+from latentry_trainer.training.window import Window
 from latentry_trainer.variants import Batch, Stage, Variant
-
-
-class DivergedError(ArithmeticError):
-    """A loss or a weight is no longer finite."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Position:
-    """Where a run is."""
-
-    stage: int = 0
-    """Index of the stage."""
-    epoch: int = 0
-    """Epochs of the stage that are done."""
-    step: int = 0
-    """Steps of the epoch that are done."""
-    images_seen: int = 0
-    """Images shown since the run began."""
-    wall_time_s: float = 0.0
-    """Time spent training since the run began."""
 
 
 def train(
@@ -96,7 +77,7 @@ def train(
             # Epoch: every image once, in the epoch's own order.
             variant.train()
             batches = torch.split(_order(len(images), config.seed, position).to(device), config.batch_size)
-            window = _Window(stage, len(batches), device, world)
+            window = Window(stage, len(batches), device, world)
 
             for rows in batches[position.step :]:
                 # Step: each phase moves its own weights, then the average follows.
@@ -128,7 +109,7 @@ def train(
 
                 # Metrics: only here is the device waited for.
                 log.write(_metrics(stage, position, "train", window.close(position)))
-                window = _Window(stage, len(batches), device, world)
+                window = Window(stage, len(batches), device, world)
 
                 # Validation: after each epoch.
                 if is_epoch_done:
@@ -159,49 +140,6 @@ def initial_state(variant: Variant, config: TrainingConfig) -> dict[str, Any]:
     first = variant.stages(config)[0]
     optimizers = {phase.name: make_optimizer(phase.optimizer, phase.module.parameters()) for phase in first.phases}
     return _state(variant, variant, optimizers, generator, Position())
-
-
-class _Window:
-    """The losses since the last line of metrics, kept apart on the device: one that is not finite tells when it was."""
-
-    def __init__(self, stage: Stage, max_steps: int, device: torch.device, world: World) -> None:
-        self.num_images = 0
-        self._world = world
-        self._losses = {phase.name: torch.zeros(max_steps, device=device) for phase in stage.phases}
-        self._num_images: dict[str, list[int]] = {phase.name: [] for phase in stage.phases}  # at each of the losses
-        self._start_s = time.perf_counter()
-
-    def add(self, losses: Mapping[str, Tensor], num_images: int) -> None:
-        self.num_images += num_images
-        for name, loss in losses.items():
-            self._losses[name][len(self._num_images[name])] = loss
-            self._num_images[name].append(self.num_images)
-
-    def close(self, position: Position) -> dict[str, float]:
-        """Mean losses and speed; refuses losses that are not finite."""
-        values = {}
-        for name, num_images in self._num_images.items():
-            losses = self._losses[name][: len(num_images)]
-            self._world.add_up([losses])
-            is_bad = ~losses.isfinite()
-            if is_bad.any():
-                first = int(is_bad.int().argmax())
-                seen = position.images_seen - self.num_images + num_images[first]
-                check_finite({f"{name}_loss": losses[first].item()}, replace(position, images_seen=seen))
-            if num_images:
-                values[f"{name}_loss"] = losses.mean().item()
-        return values | {"images_per_s": self.num_images / (time.perf_counter() - self._start_s)}
-
-
-def check_finite(figures: Mapping[str, float], position: Position) -> None:
-    """Refuses figures that are not finite: those of a model that has diverged."""
-    epoch = position.epoch + (position.step > 0)
-    for name, value in figures.items():
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"{name} is {value} after {position.images_seen} images (epoch {epoch}); "
-                "try a new run with a smaller --training.optimizer.learning_rate"
-            )
 
 
 def _order(num_images: int, seed: int, position: Position) -> Tensor:

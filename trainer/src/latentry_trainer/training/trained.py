@@ -9,7 +9,7 @@ from typing import Any
 from latentry_trainer.config import RunConfig, from_dict
 from latentry_trainer.data import Dataset
 from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, load_checkpoint
-from latentry_trainer.training.loop import Position
+from latentry_trainer.training.progress import Position
 from latentry_trainer.variants import VARIANTS, Variant, build_variant
 
 CONFIG_FILE = "config.json"
