@@ -8,11 +8,14 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from latentry_trainer.data import Dataset
+from latentry_trainer.report.codings import write_activations, write_codings
 from latentry_trainer.report.curves import collect_curves, draw_curves
 from latentry_trainer.report.figures import describe
 from latentry_trainer.report.grids import as_images, tile, write_grid
 from latentry_trainer.report.pictures import NUM_COLUMNS, NUM_INPUTS, draw, write_pictures
 from latentry_trainer.report.report import write_report
+from latentry_trainer.report.tables import tabulate_information, tabulate_stages
 from latentry_trainer.report.tsne import embed, write_map
 from latentry_trainer.training.log import Metrics
 from latentry_trainer.variants.base import Variant
@@ -80,9 +83,9 @@ def test_vectors_are_drawn_as_squares() -> None:
 @pytest.mark.parametrize(
     ("variant", "num_images"),
     [
-        (Stacked(Stacked.Config(), SHAPE), {"reconstructions": 2 * NUM_INPUTS}),
-        (DenoiseGaussian(DenoiseGaussian.Config(), SHAPE), {"denoising": 3 * NUM_INPUTS}),
-        (VAE(VAE.Config(), SHAPE), {"reconstructions": 2 * NUM_INPUTS, "samples": 60}),
+        (Stacked(Stacked.Config(), SHAPE), {"reconstructions": 2 * NUM_INPUTS, "interpolation": 70}),
+        (DenoiseGaussian(DenoiseGaussian.Config(), SHAPE), {"denoising": 3 * NUM_INPUTS, "interpolation": 70}),
+        (VAE(VAE.Config(), SHAPE), {"reconstructions": 2 * NUM_INPUTS, "interpolation": 70, "samples": 60}),
         (GAN(GAN.Config(), SHAPE), {"samples": 60}),
     ],
 )
@@ -93,6 +96,29 @@ def test_every_variant_has_its_pictures_the_same_for_a_seed(variant: Variant, nu
     again = draw(variant, inputs, seed=1)
     for name, images in pictures.items():
         assert torch.equal(images, again[name])
+
+
+def test_samples_are_drawn_once_there_is_a_prior() -> None:
+    variant, inputs = Stacked(Stacked.Config(), SHAPE), torch.rand(NUM_INPUTS, *SHAPE)
+    variant.prior.fit(torch.rand(50, 30), seed=0)
+    assert len(draw(variant, inputs)["samples"]) == 60
+
+
+@torch.no_grad()
+def test_interpolation_lies_between_images_of_different_classes() -> None:
+    variant, inputs = Stacked(Stacked.Config(), SHAPE), torch.rand(NUM_INPUTS, *SHAPE)
+    labels = torch.arange(NUM_INPUTS) // 2  # neighbours are alike
+    images = draw(variant, inputs, labels)["interpolation"].reshape(7, 10, *SHAPE)
+    codings = variant.encode(inputs[::2])  # the first of each class, in turn
+    torch.testing.assert_close(images[0, ::3], variant.decode(codings[:4]))
+    torch.testing.assert_close(images[3, ::3], variant.decode(codings[4:8]))
+    torch.testing.assert_close(images[0, 1], variant.decode((2 * codings[:1] + codings[1:2]) / 3)[0])
+    torch.testing.assert_close(images[1, 0], variant.decode((2 * codings[:1] + codings[4:5]) / 3)[0])
+
+
+def test_too_few_inputs_have_no_interpolation() -> None:
+    pictures = draw(Stacked(Stacked.Config(), SHAPE), torch.rand(11, *SHAPE))
+    assert set(pictures) == {"reconstructions"}
 
 
 def test_originals_and_reconstructions_lie_in_rows_in_turn() -> None:
@@ -157,7 +183,26 @@ def test_the_map_is_a_png(tmp_path: Path, num_channels: int) -> None:
     assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "full.png").read_bytes()
 
 
-# Curves and figures
+@pytest.mark.parametrize(("num_images", "files"), [(20, {"activations.png", "tsne.png"}), (3, {"activations.png"})])
+@pytest.mark.parametrize("shape", [SHAPE, (3,)], ids=["images", "vectors"])
+def test_codings_are_drawn(tmp_path: Path, num_images: int, files: set[str], shape: tuple[int, ...]) -> None:
+    images = torch.rand(num_images, *shape) if len(shape) == 1 else torch.randint(256, (num_images, *shape)).byte()
+    dataset = Dataset(name="", images=images, labels=None, label_names=(), splits={"test": slice(None)})
+    write_codings(tmp_path, Stacked(Stacked.Config(codings_size=2), shape), dataset)
+    assert {path.name for path in tmp_path.iterdir()} == files
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            picture.verify()
+
+
+@pytest.mark.parametrize("codings", [np.zeros((20, 3)), np.eye(5, dtype=np.float32)], ids=["dead", "bits"])
+def test_activations_of_any_codings_are_drawn(tmp_path: Path, codings: np.ndarray) -> None:
+    write_activations(tmp_path / "activations.png", codings)
+    with Image.open(tmp_path / "activations.png") as picture:
+        picture.verify()
+
+
+# Curves, tables and figures
 
 
 def line(images_seen: int, split: Literal["train", "validation"], **values: float) -> Metrics:
@@ -177,6 +222,30 @@ def test_training_losses_share_a_panel_and_validation_figures_have_their_own() -
     }
     with Image.open(io.BytesIO(draw_curves(panels))) as picture:
         picture.verify()
+
+
+def test_the_last_figures_of_each_stage_are_a_table() -> None:
+    lines = [
+        Metrics(images_seen=10, stage="layer 1", epoch=1, split="validation", values={"bce": 0.5}),
+        Metrics(images_seen=20, stage="layer 1", epoch=2, split="validation", values={"bce": 0.4}),
+        Metrics(images_seen=30, stage="joint", epoch=1, split="train", values={"autoencoder_loss": 0.35}),
+        Metrics(images_seen=30, stage="joint", epoch=1, split="validation", values={"bce": 0.3, "mse": 0.02}),
+    ]
+    (table,) = tabulate_stages(lines)
+    assert table.columns == ("bce", "mse")
+    assert table.rows == (("layer 1", (0.4, None)), ("joint", (0.3, 0.02)))
+    assert tabulate_stages(lines[:2]) == []
+
+
+def test_information_has_a_table_of_its_own() -> None:
+    figures = {"bce": 0.3, "bce_bits": 0.43, "entropy_nats": 0.2, "entropy_bits": 0.29}
+    figures |= {"kl_from_data_nats": 0.1, "kl_from_data_bits": 0.14}
+    evaluation = {"validation": figures, "test": {"mse": 0.1}}
+    (table,) = tabulate_information(evaluation)
+    assert table.columns == ("validation, nats", "validation, bits")
+    assert [values for _, values in table.rows] == [(0.2, 0.29), (0.3, 0.43), (0.1, 0.14)]
+    assert [figure.name for figure in describe(evaluation, {})] == ["bce", "mse"]
+    assert tabulate_information({"test": {"mse": 0.1}}) == []
 
 
 def test_figures_know_which_way_is_better() -> None:
@@ -243,16 +312,20 @@ def run_folder(tmp_path: Path) -> Path:
     }
     (tmp_path / "config.json").write_text(json.dumps(configuration))
     evaluation = {
-        "validation": {"bce": 0.31415, "fcd": 9.0, "fcd_floor": 1.5, "fcd_ceiling": 700.0},
+        "validation": {"bce": 0.31415, "entropy_nats": 0.24, "fcd": 9.0, "fcd_floor": 1.5, "fcd_ceiling": 700.0},
         "test": {"bce": 0.2},
     }
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
-    values = {"images_seen": 10, "stage": "joint", "epoch": 1, "split": "train", "values": {"autoencoder_loss": 0.5}}
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(values) + "\n")
+    lines = [
+        {"images_seen": 10, "stage": stage, "epoch": 1, "split": "validation", "values": {"mse": 0.0625}}
+        for stage in ("layer 1", "joint")
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     variant = VAE(VAE.Config(), SHAPE)
     for images_seen in range(0, 10_000, 1_000):
         write_pictures(tmp_path / "grids", variant, torch.rand(NUM_INPUTS, *SHAPE), images_seen=images_seen)
     write_map(tmp_path / "tsne.png", np.random.default_rng(0).random((20, 2)))
+    write_activations(tmp_path / "activations.png", np.random.default_rng(0).random((20, 2)))
     return tmp_path
 
 
@@ -260,7 +333,10 @@ def test_the_report_has_every_part(run_folder: Path) -> None:
     path = write_report(run_folder, facts={"Device": "cpu"}, targets={"bce": 0.3})
     assert path == run_folder / "report.html"
     page = Page(path.read_text(encoding="utf-8"))
-    assert page.ids == ["figures", "reconstructions", "samples", "codings", "curves", "configuration"]
+    assert page.ids == [
+        "figures", "information", "stages", "reconstructions", "interpolation", "samples", "codings", "curves",
+        "configuration",
+    ]  # fmt: skip
     for text in (
         "vae-quick",
         "Device",
@@ -271,6 +347,9 @@ def test_the_report_has_every_part(run_folder: Path) -> None:
         "floor 1.5000, ceiling 700.00",
         "≤ 0.3",
         "missed",
+        "0.2400",
+        "layer 1",
+        "0.0625",
         "9 000 training images",
         "1 000 images",
     ):
@@ -286,8 +365,9 @@ def test_the_report_loads_nothing_and_its_pictures_are_whole(run_folder: Path) -
     assert not page.tags & {"script", "link", "iframe", "object"}
     assert "url(" not in html
     assert "@import" not in html
-    assert html.count(">Earlier in the run<") == 2
-    assert len(page.sources) == 2 * 5 + 2  # of ten grids every second one, the last included; the map; the curves
+    assert html.count(">Earlier in the run<") == 3
+    # Of ten grids every second one, the last included; the map, the activations and the curves.
+    assert len(page.sources) == 3 * 5 + 3
 
 
 def test_text_from_outside_is_text(run_folder: Path) -> None:

@@ -85,9 +85,9 @@ def _pictures(folder: Path) -> list[_Picture]:
     for path in sorted(folder.glob("*-*.png")):
         paths[path.stem.rpartition("-")[0]].append(path)
     pictures = []
-    for name, times in paths.items():
+    for name in sorted(paths, key=[*_CAPTIONS, *paths].index):
         *earlier, last = (
-            _Grid(images_seen=_images_seen(path), uri=_data_uri(path.read_bytes())) for path in _some(times)
+            _Grid(images_seen=_images_seen(path), uri=_data_uri(path.read_bytes())) for path in _some(paths[name])
         )
         pictures.append(_Picture(name=name, caption=_CAPTIONS.get(name, ""), last=last, earlier=earlier))
     return pictures
