@@ -95,6 +95,7 @@ def pretrain(
     for name, (is_pretrained, _) in _RECIPES.items():
         config = _configure(autoencoder.config, name, len(few.images_of("train")))
         run_folder = run_folders[name] = start(config, destination, folder)
+        console.print(f"{name:<14}{run_folder}", highlight=False, soft_wrap=True)
         with lock(run_folder):
             if is_pretrained:
                 _begin_with_encoder(run_folder, config, autoencoder, few)

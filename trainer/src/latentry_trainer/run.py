@@ -68,6 +68,11 @@ def check_run(config: RunConfig, dataset: Dataset, world: World = ALONE) -> None
     """
     resolve_device(config.training.device)
     _check_labels(config.variant, dataset)
+    if dataset.held_out_label is not None and "SCORE" not in VARIANTS[config.variant].capabilities:
+        raise ValueError(
+            f"option --data.held_out_label: variant {config.variant} has no score that could notice a class held out; "
+            "autoencoders have"
+        )
     variant = build_variant(config, dataset.input_shape, len(dataset.label_names))
     num_images = len(dataset.images_of("train"))
     batch_size = config.training.batch_size
