@@ -68,7 +68,8 @@ class TrainingConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA where PyTorch finds it, else the CPU."""
     num_cpu_threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Threads of a run on the CPU. Small networks are fastest on one; a fixed number makes runs repeatable."""
+    """Threads of a run on the CPU. Small networks are fastest on one, all are where other work keeps the cores busy; a
+    fixed number makes runs repeatable."""
     batch_size: Count = 32
     """Images a step."""
     num_epochs: Count = 10
