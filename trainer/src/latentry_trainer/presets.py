@@ -71,7 +71,7 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("stacked",                Stacked.Config(),         _sgd(1.5),        32, 20, {"bce": .2845, "rounded_accuracy": .936}, 35),  # noqa: E501
     ("tied",                   Tied.Config(),            _sgd(1.5),        32, 10, {"bce": .2850, "rounded_accuracy": .932}, 18),  # noqa: E501
     ("greedy",                 Greedy.Config(),          _sgd(1.5),        32, 30, {"bce": .2870, "rounded_accuracy": .935}, 50),  # noqa: E501
-    ("conv",                   Conv.Config(),            _sgd(1.0),        32,  5, {"bce": .2672, "rounded_accuracy": .950}, 70),  # noqa: E501
+    ("conv",                   Conv.Config(),            _sgd(1.0),        32,  5, {"bce": .2672, "rounded_accuracy": .950}, 50),  # noqa: E501
     ("recurrent",              Recurrent.Config(),       _sgd(0.1),        32, 10, {"bce": .320, "rounded_accuracy": .902}, 170),  # noqa: E501
     ("denoise-gaussian",       DenoiseGaussian.Config(), _sgd(1.0),        32, 10, {"bce": .292}, 20),
     ("denoise-dropout",        DenoiseDropout.Config(),  _sgd(1.0),        32, 10, {"bce": .296}, 25),
@@ -83,15 +83,15 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("gan",                    GAN.Config(),             _rmsprop(1e-3),   32, 50, {}, 300),
     # The third edition's.
     ("stacked-v3",             _STACKED_V3,              _nadam(1e-3),     32, 20, {"mse": .0132}, 67),
-    ("conv-v3",                _CONV_V3,                 _nadam(1e-3),     32, 10, {"mse": .0121}, 160),
+    ("conv-v3",                _CONV_V3,                 _nadam(1e-3),     32, 10, {"mse": .0121}, 110),
     ("recurrent-v3",           _RECURRENT_V3,            _nadam(1e-3),     32, 10, {"mse": .0104}, 175),
     # Ours.
     ("pca",                    PCA.Config(),             _adam(1e-3),     128, 10, {"mse_over_pca": 1.01}, 5),
     ("pca-toy",                _PCA_TOY,                 _adam(1e-1),      32, 50, {"mse_over_pca": 1.01}, 3),
     ("beta-vae",               _BETA_VAE,                _adam(2e-3),     128, 25, {}, 35),
-    ("conv-vae",               ConvVAE.Config(),         _adam(2e-3),     128, 15, {"loss": .3086}, 230),
+    ("conv-vae",               ConvVAE.Config(),         _adam(2e-3),     128, 15, {"loss": .3086}, 120),
     ("vae-adam",               VAE.Config(),             _adam(1e-3),     128, 25, {"loss": .311}, 60),
-    ("classifier",             _CLASSIFIER,              _adam(1e-3),      64, 15, {"accuracy": .92}, 330),
+    ("classifier",             _CLASSIFIER,              _adam(1e-3),      64, 15, {"accuracy": .92}, 290),
     # For a first look.
     ("pca-quick",              PCA.Config(),             _adam(2e-3),     128,  4, {}, 3),
     ("stacked-quick",          Stacked.Config(),         _adam(2e-3),     128,  6, {}, 8),
