@@ -101,6 +101,7 @@ def test_a_run_is_resumed_from_any_folder_and_goes_where_it_was_to_go(
     options = ["--data.name", "npz", "--data.path", "mine.npz", "--training.num_epochs", "1"]
     begun = latentry_train("run", "stacked", *options, "--name", "mine", "--repository", "bundles")
     assert begun.status == 0, begun.err
+    (tmp_path / "runs" / "stacked-001" / "report.html").unlink()  # as if it had been stopped before that
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     resumed = latentry_train("resume", str(tmp_path / "runs" / "stacked-001"))
@@ -108,12 +109,18 @@ def test_a_run_is_resumed_from_any_folder_and_goes_where_it_was_to_go(
     assert (tmp_path / "bundles" / "mine" / "2" / "manifest.json").is_file()
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
+    again = latentry_train("resume", str(tmp_path / "runs" / "stacked-001"))
+    assert again.status == 0
+    assert "done already; publish again with: latentry-train export" in again.out
+    assert not (tmp_path / "bundles" / "mine" / "3").exists()
+
 
 def test_one_process_at_a_time_works_on_a_run(latentry_train: Command, tmp_path: Path, slice_path: Path) -> None:
     write_slice(tmp_path / "mine.npz", slice_path, 60)
     options = ["--data.name", "npz", "--data.path", "mine.npz", "--training.num_epochs", "1"]
     assert latentry_train("run", "stacked", *options).status == 0
     run_folder = tmp_path / "runs" / "stacked-001"
+    (run_folder / "report.html").unlink()  # or there would be nothing to do
     with lock(run_folder):
         result = latentry_train("resume", str(run_folder))
     assert result.status == 2

@@ -121,6 +121,9 @@ def run_all(
 def resume(run_folder: RunFolder, *, repository: OtherRepository = None, name: OtherName = None) -> int:
     """Goes on with a run that was stopped or killed, to the same end as if it never had been."""
     destination = _destination(run_folder, repository, name)
+    if is_finished(run_folder):
+        _console.print(f"done already; publish again with: latentry-train export {run_folder}", soft_wrap=True)
+        return _OK
     with join_world() as world:
         return _train_and_finish(run_folder, load_dataset(read_config(run_folder).data), destination, world)
 
