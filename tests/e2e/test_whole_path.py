@@ -10,6 +10,7 @@ import pytest
 import torch
 from google.protobuf import json_format
 from latentry_client import Client, requests
+from latentry_server.operations import noise
 from latentry_trainer.training.trained import load_trained
 from latentry_trainer.variants import Autoencoder, Generative, Variant
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from tests.e2e.conftest import MODELS, SLICE
 
 TOLERANCE = 1e-5
 AUTOENCODERS = ("stacked", "denoise-gaussian", "vae")
-GENERATORS = ("vae", "gan")
+GENERATORS = ("stacked", "vae", "gan")
 SEED = 2026
 
 Floats = NDArray[np.float32]
@@ -74,6 +75,17 @@ def test_samples_equal_onnx_and_torch(client: Client, trained: Path, model: str)
     assert isinstance(variant, Generative)
     torch_outputs = variant.decode(torch.from_numpy(samples.codings))
     np.testing.assert_allclose(samples.outputs, torch_outputs, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_an_autoencoder_samples_from_its_fitted_prior(client: Client, trained: Path) -> None:
+    samples = client.sample("stacked", count=17, seed=SEED, include_codings=True)
+    variant = variant_of(trained, "stacked")
+    assert isinstance(variant, Autoencoder)
+    drawn = noise.normals(SEED, noise.CODINGS, range(17), (variant.prior.noise_size,))
+    expected = variant.prior(torch.from_numpy(drawn))
+    np.testing.assert_allclose(samples.codings, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(samples.outputs, variant.decode(expected), atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("model", GENERATORS)
