@@ -80,6 +80,7 @@ def test_samples_equal_onnx_and_torch(client: Client, trained: Path, model: str)
 @torch.no_grad()
 def test_an_autoencoder_samples_from_its_fitted_prior(client: Client, trained: Path) -> None:
     samples = client.sample("stacked", count=17, seed=SEED, include_codings=True)
+    assert samples.codings is not None
     variant = variant_of(trained, "stacked")
     assert isinstance(variant, Autoencoder)
     drawn = noise.normals(SEED, noise.CODINGS, range(17), (variant.prior.noise_size,))
