@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from latentry_trainer.training.alarms import find_alarms
+
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -67,7 +69,7 @@ class NoLog:
 
 
 class RunLog:
-    """Writes metrics to all three places. A context manager.
+    """Writes metrics to all three places, and raises alarms where they tell of something wrong. A context manager.
 
     Args:
         run_folder: Where metrics.jsonl and TensorBoard's events are.
@@ -93,6 +95,7 @@ class RunLog:
         )
         self._task = self._progress.add_task(title, total=num_images, completed=images_seen, status="")
         self._latest: dict[str, str] = {}
+        self._alarms: frozenset[str] = frozenset()  # the kinds that are raised
 
     @staticmethod
     def _keep_until(run_folder: Path, images_seen: int) -> None:
@@ -116,8 +119,10 @@ class RunLog:
         self._events.close()
 
     def write(self, metrics: Metrics) -> None:
-        """Logs one line."""
+        """Logs one line; says which alarms its figures raise that the last ones did not, and which are over."""
         self._metrics.write(_line(metrics))
+        if metrics.split == "validation":
+            self._warn(metrics)
         for name, value in metrics.values.items():
             self._events.add_scalar(f"{metrics.split}/{name}", value, metrics.images_seen)
         self._latest[metrics.split] = _words(metrics.values)
@@ -128,6 +133,17 @@ class RunLog:
         if not self._console.is_terminal:
             figures = " | ".join(f"{split}: {words}" for split, words in self._latest.items())
             self._console.print(f"{stage} {epoch}/{num_epochs} | {figures}", highlight=False, soft_wrap=True)
+
+    def _warn(self, metrics: Metrics) -> None:
+        """On a terminal above the bar."""
+        alarms = {alarm.kind: alarm.message for alarm in find_alarms(metrics.values)}
+        news = [f"alarm: {kind}: {message}" for kind, message in alarms.items() if kind not in self._alarms]
+        news += [f"no more alarm: {kind}" for kind in sorted(self._alarms.difference(alarms))]
+        for words in news:
+            self._console.print(
+                f"{metrics.stage} {metrics.epoch} | {words}", style="yellow", highlight=False, soft_wrap=True
+            )
+        self._alarms = frozenset(alarms)
 
 
 def _line(metrics: Metrics) -> str:
