@@ -304,6 +304,35 @@ class ConditionalGan(Bundle):
         return sigmoid(codings @ self._decode + self._label_bias[labels]).reshape(-1, *INPUT_SHAPE)
 
 
+class ScoredGan(Autoencoder):
+    """A generator, an encoder trained on what it makes, and a linear critic, with a threshold of its own scores."""
+
+    variant = "dcgan"
+    capabilities: ClassVar[tuple[str, ...]] = ("ENCODE", "DECODE", "SAMPLE", "INTERPOLATE", "SCORE")
+    graphs: ClassVar = {
+        "encoder": Autoencoder.graphs["encoder"],
+        "decoder": Autoencoder.graphs["decoder"],
+        "critic": (
+            (IMAGES_IN,),
+            (("scores", ()),),
+            "flat = Flatten(inputs) scores = MatMul(flat, judge)",
+        ),
+    }
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self._judge = np.abs(self.weight("judge", PIXELS))  # positive, so that what is unusual has a score below zero
+        self.weights["judge"] = self._judge
+
+    def judge(self, inputs: Floats) -> Floats:
+        """Compute the critic's scores [N] of inputs [N, 1, 4, 4]."""
+        return inputs.reshape(-1, PIXELS) @ self._judge
+
+    def score(self) -> manifest_pb2.ScoreCalibration:
+        """Say which scores are unusual: half of a hundred images'."""
+        return manifest_pb2.ScoreCalibration(quantile=0.5, threshold=float(np.median(-self.judge(images(100)))))
+
+
 class StyleGan(Bundle):
     """A mapping, and a synthesis of two style layers with a noise map each: [1, 2, 2] and [1, 4, 4]."""
 
@@ -351,6 +380,71 @@ class StyleGan(Bundle):
         styled = styles.reshape(rows, -1) @ self._synthesize
         noisy = noise_0.reshape(rows, -1) @ self._spread_noise + noise_1.reshape(rows, -1)
         return sigmoid(styled + noisy).reshape(-1, *INPUT_SHAPE)
+
+
+class EncodedStyleGan(StyleGan):
+    """The style-based generator with an encoder that gives codings, and styles that no coding has."""
+
+    capabilities: ClassVar[tuple[str, ...]] = (*StyleGan.capabilities, "ENCODE")
+    graphs: ClassVar = StyleGan.graphs | {
+        "encoder": (
+            (IMAGES_IN,),
+            (CODINGS_OUT, ("styles", (STYLE_DIM,))),
+            "flat = Flatten(inputs) codings = MatMul(flat, encode) styles = MatMul(flat, encode_styles)",
+        ),
+    }
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self._encode = self.weight("encode", PIXELS, CODINGS)
+        self._encode_styles = self.weight("encode_styles", PIXELS, STYLE_DIM)
+
+    def encode(self, inputs: Floats) -> Floats:
+        """Compute the codings [N, 3] of inputs [N, 1, 4, 4]."""
+        return inputs.reshape(-1, PIXELS) @ self._encode
+
+    def encode_styles(self, inputs: Floats) -> Floats:
+        """Compute the styles [N, 5] of inputs [N, 1, 4, 4]."""
+        return inputs.reshape(-1, PIXELS) @ self._encode_styles
+
+
+class ConditionalStyleGan(EncodedStyleGan):
+    """The same with labels in the mapping, and in a critic."""
+
+    variant = "cstylegan"
+    capabilities: ClassVar[tuple[str, ...]] = (*EncodedStyleGan.capabilities, "SCORE")
+    label_names = LABELS
+    graphs: ClassVar = EncodedStyleGan.graphs | {
+        "mapping": (
+            (CODINGS_OUT, ("labels", ())),
+            (("styles", (STYLE_DIM,)),),
+            (
+                "of_label = Gather(label_styles, labels) product = MatMul(codings, map)"
+                " sum = Add(product, of_label) styles = Tanh(sum)"
+            ),
+        ),
+        "critic": (
+            (IMAGES_IN, ("labels", ())),
+            (("scores", ()),),
+            (
+                "flat = Flatten(inputs) judge = Gather(label_judges, labels) products = Mul(flat, judge)"
+                " axis = Constant<value_ints = [1]>() scores = ReduceSum<keepdims = 0>(products, axis)"
+            ),
+        ),
+    }
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self._label_styles = self.weight("label_styles", len(LABELS), STYLE_DIM)
+        self._label_judges = self.weight("label_judges", len(LABELS), PIXELS)
+
+    def map_labelled(self, codings: Floats, labels: NDArray[np.int64]) -> Floats:
+        """Compute the styles [N, 5] of codings [N, 3] and labels [N]."""
+        return np.asarray(np.tanh(codings @ self._map + self._label_styles[labels]), dtype=np.float32)
+
+    def judge(self, inputs: Floats, labels: NDArray[np.int64]) -> Floats:
+        """Compute the critic's scores [N] of inputs [N, 1, 4, 4] and labels [N]."""
+        return np.asarray((inputs.reshape(-1, PIXELS) * self._label_judges[labels]).sum(axis=1), dtype=np.float32)
 
 
 def _tensor_spec(name: str, row_shape: tuple[int, ...]) -> manifest_pb2.TensorSpec:

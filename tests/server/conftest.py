@@ -3,7 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.bundles import Autoencoder, Classifier, ConditionalGan, Flat, Gan, StyleGan, Vae
+from tests.server.bundles import (
+    Autoencoder,
+    Classifier,
+    ConditionalGan,
+    ConditionalStyleGan,
+    Flat,
+    Gan,
+    ScoredGan,
+    StyleGan,
+    Vae,
+)
 from tests.server.serving import Served, serve
 
 
@@ -11,7 +21,8 @@ from tests.server.serving import Served, serve
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One bundle of every family, named as its variant; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("repository")
-    for family in (Autoencoder, Flat, Classifier, Vae, Gan, ConditionalGan, StyleGan):
+    families = (Autoencoder, Flat, Classifier, Vae, Gan, ConditionalGan, ScoredGan, StyleGan, ConditionalStyleGan)
+    for family in families:
         family().write(folder)
     return folder
 

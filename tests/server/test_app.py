@@ -77,7 +77,7 @@ def encode(seed: int = 0) -> messages.EncodeRequest:
 
 async def test_the_command_serves_and_says_where_and_what(repository: Path) -> None:
     with process(repository=repository) as (running, address, lines):
-        models = "cgan/1, classifier/1, flat/1, gan/1, stacked/1, stylegan/1, vae/1"
+        models = "cgan/1, classifier/1, cstylegan/1, dcgan/1, flat/1, gan/1, stacked/1, stylegan/1, vae/1"
         assert any(f"models on cpu: {models}" in line for line in lines)
         async with grpc.aio.insecure_channel(address) as channel:
             response = await InferenceServiceStub(channel).Encode(encode())
@@ -331,7 +331,7 @@ async def test_tls_and_mutual_tls(repository: Path, tmp_path: Path) -> None:
     tls = {"tls_cert_file": own.cert, "tls_key_file": own.key}
     async with serve(repository, **tls) as served:
         async with models(served.server.port, grpc.ssl_channel_credentials(ca)) as stub:
-            assert len((await stub.ListModels(request)).models) == 7
+            assert len((await stub.ListModels(request)).models) == 9
         async with models(served.server.port, grpc.ssl_channel_credentials(stranger.cert.read_bytes())) as stub:
             with pytest.raises(grpc.aio.AioRpcError):
                 await stub.ListModels(request)
@@ -341,7 +341,7 @@ async def test_tls_and_mutual_tls(repository: Path, tmp_path: Path) -> None:
                 await stub.ListModels(request)
         known = grpc.ssl_channel_credentials(ca, client.key.read_bytes(), client.cert.read_bytes())
         async with models(served.server.port, known) as stub:
-            assert len((await stub.ListModels(request)).models) == 7
+            assert len((await stub.ListModels(request)).models) == 9
         answer = await asyncio.to_thread(
             ask,
             f"localhost:{served.server.port}",

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ def classify(inputs: np.ndarray | Tensor) -> messages.ClassifyRequest:
     return messages.ClassifyRequest(model="classifier", inputs=given)
 
 
+def score(model: str, inputs: np.ndarray, labels: Sequence[int] = ()) -> messages.ScoreRequest:
+    return messages.ScoreRequest(model=model, inputs=tensor(inputs), labels=labels)
+
+
 def image_with(value: float) -> np.ndarray:
     given = images(3)
     given[1, 0, 2, 2] = value
@@ -39,6 +43,14 @@ def image_with(value: float) -> np.ndarray:
 
 def codings_source(rows: int) -> messages.Source:
     return messages.Source(codings=tensor(np.zeros((rows, CODINGS), np.float32)))
+
+
+def inputs_source(rows: int) -> messages.Source:
+    return messages.Source(inputs=tensor(images(rows)))
+
+
+def styles_source(rows: int) -> messages.Source:
+    return messages.Source(styles=tensor(np.zeros((rows, STYLE_DIM), np.float32)))
 
 
 def seeds(count: int) -> messages.Source:
@@ -119,6 +131,13 @@ WRONG_FIELDS: list[tuple[Any, str, str, str]] = [
     (classify(Tensor(shape=[1, *INPUT_SHAPE], data=b"123")), "inputs.data", "64 bytes", "3 bytes"),
     (classify(image_with(math.nan)), "inputs.data", "finite values in [0, 1]", "nan in row 1"),
     (classify(image_with(1.5)), "inputs.data", "finite values in [0, 1]", "1.5 in row 1"),
+    # Score by a critic
+    (score("dcgan", images(2), labels=[0, 1]), "labels", "no labels: the critic is not conditional", "2 labels"),
+    (score("vae", images(2), labels=[0, 1]), "labels", "no labels: reconstruction takes none", "2 labels"),
+    (score("cstylegan", images(2)), "labels", "2 labels, one a row: the critic is conditional", "0 labels"),
+    (score("cstylegan", images(2), labels=[0]), "labels", "2 labels", "1 labels"),
+    (score("cstylegan", images(2), labels=[0, 3]), "labels[1]", "0 to 2", "3"),
+    (score("dcgan", image_with(math.nan)), "inputs.data", "finite values in [0, 1]", "nan in row 1"),
     # Codings, labels, truncation
     (
         messages.DecodeRequest(model="classifier", codings=tensor(ONE_CODING), labels=[0]),
@@ -148,6 +167,7 @@ WRONG_FIELDS: list[tuple[Any, str, str, str]] = [
         messages.DecodeRequest(model="gan", codings=tensor(ONE_CODING), truncation=messages.Truncation(psi=0.5)),
         "truncation", "no truncation", "psi 0.5",
     ),
+    (messages.DecodeRequest(model="cstylegan", codings=tensor(TWO_CODINGS)), "labels", "2 labels", "0 labels"),
     # Sample
     (sample(count=0), "count", "at least 1 row", "0"),
     (sample(count=-5), "count", "at least 1 row", "-5"),
@@ -156,7 +176,10 @@ WRONG_FIELDS: list[tuple[Any, str, str, str]] = [
     (sample(labels=[0, 1]), "labels", "no labels", "2 labels"),
     (sample(model="cgan", labels=[0]), "labels", "2 labels", "1 labels"),
     (sample(model="cgan", labels=[0, 2**40]), "labels[1]", "0 to 2", str(2**40)),
+    (sample(truncation=messages.Truncation(psi=0.5, cutoff=1)), "truncation", "no truncation", "psi 0.5"),
+    (sample(model="stylegan", labels=[0, 1]), "labels", "no labels", "2 labels"),
     (sample(model="stylegan", truncation=messages.Truncation(psi=2.5)), "truncation.psi", "from -2 to 2", "2.5"),
+    (sample(model="stylegan", truncation=messages.Truncation(psi=math.inf)), "truncation.psi", "finite", "inf"),
     (sample(model="stylegan", truncation=messages.Truncation(psi=math.nan)), "truncation.psi", "finite", "nan"),
     (sample(model="stylegan", truncation=messages.Truncation(cutoff=3)), "truncation.cutoff", "0 to 2", "3"),
     (sample(model="stylegan", truncation=messages.Truncation(cutoff=-1)), "truncation.cutoff", "0 to 2", "-1"),
@@ -179,16 +202,37 @@ WRONG_FIELDS: list[tuple[Any, str, str, str]] = [
     (
         interpolate(
             model="stylegan",
-            start=messages.Source(styles=tensor(np.zeros((2, STYLE_DIM), np.float32))),
+            start=styles_source(2),
             mode=messages.INTERPOLATION_MODE_SPHERICAL,
         ),
         "mode", "LINEAR", "SPHERICAL",
+    ),
+    (interpolate(truncation=messages.Truncation(psi=0.5)), "truncation", "no truncation", "psi 0.5"),
+    # Sources of different kinds: each is checked as what it is, and labels are those of the one that needs them
+    (
+        interpolate(model="vae", start=inputs_source(2), end=messages.Source(codings=tensor(TWO_CODINGS[:, :2]))),
+        "end.codings.shape", "[N, 3]", "[2, 2]",
+    ),
+    (interpolate(model="vae", start=inputs_source(2), end=codings_source(1)), "end.codings", "2 rows", "1 rows"),
+    (interpolate(model="cstylegan", start=inputs_source(2), end=seeds(2)), "labels", "2 labels", "0 labels"),
+    (
+        interpolate(model="cstylegan", start=inputs_source(2), end=styles_source(2), labels=[0, 1]),
+        "labels", "no labels: styles are past the layers that take them", "2 labels",
+    ),
+    (
+        interpolate(
+            model="cstylegan",
+            start=inputs_source(2),
+            end=inputs_source(2),
+            mode=messages.INTERPOLATION_MODE_SPHERICAL,
+        ),
+        "labels", "2 labels", "0 labels",
     ),
     # StyleMix
     (style_mix(rows=None), "rows", "one of inputs, codings, seeds and styles", "none"),
     (style_mix(layers=[0, NUM_STYLES]), f"layers[{1}]", "0 to 1", "2"),
     (style_mix(layers=[-1]), "layers[0]", "0 to 1", "-1"),
-    (style_mix(layers=[0] * 3), "layers", "at most 2 layers", "3 layers"),
+    (style_mix(layers=[1, 0, 1]), "layers[2]", "each layer once", "1 again"),
     (style_mix(rows=seeds(10), columns=seeds(11)), "columns", "at most 100 rows", "110"),
     (style_mix(columns=seeds(3), layout=messages.STYLE_MIX_LAYOUT_PAIRS), "columns.seeds", "2 rows", "3 rows"),
     (style_mix(layout=9), "layout", "GRID or PAIRS", "9"),
@@ -196,6 +240,22 @@ WRONG_FIELDS: list[tuple[Any, str, str, str]] = [
     (
         style_mix(columns=messages.Source(styles=tensor(np.zeros((1, 4), np.float32)))),
         "columns.styles.shape", f"[N, {STYLE_DIM}] or [N, {NUM_STYLES}, {STYLE_DIM}]", "[1, 4]",
+    ),
+    (style_mix(truncation=messages.Truncation(psi=math.nan)), "truncation.psi", "finite", "nan"),
+    (style_mix(truncation=messages.Truncation(psi=0.5, cutoff=-1)), "truncation.cutoff", "0 to 2", "-1"),
+    (style_mix(model="cstylegan", column_labels=[0, 0]), "row_labels", "2 labels", "0 labels"),
+    (style_mix(model="cstylegan", row_labels=[0, 0]), "column_labels", "2 labels", "0 labels"),
+    (style_mix(model="cstylegan", row_labels=[0] * 3, column_labels=[0, 0]), "row_labels", "2 labels", "3 labels"),
+    (style_mix(model="cstylegan", row_labels=[0, 0], column_labels=[0]), "column_labels", "2 labels", "1 labels"),
+    (style_mix(model="cstylegan", row_labels=[0, 0], column_labels=[0, 9]), "column_labels[1]", "0 to 2", "9"),
+    (
+        style_mix(model="cstylegan", rows=styles_source(2), row_labels=[0, 0], column_labels=[0, 0]),
+        "row_labels", "no labels: styles are past the layers that take them", "2 labels",
+    ),
+    (style_mix(model="cstylegan", rows=styles_source(2)), "column_labels", "2 labels", "0 labels"),
+    (
+        style_mix(model="cstylegan", rows=inputs_source(2), row_labels=[0, 0], column_labels=[0, 0]),
+        "row_labels", "no labels: styles are past the layers that take them", "2 labels",
     ),
     # ModelService
     (model_service_pb2.ListModelsRequest(page_size=-1), "page_size", "at least 0", "-1"),
@@ -266,6 +326,8 @@ async def test_an_unknown_model_or_version_is_not_found(
         (style_mix(model="gan"), "STYLE_MIX"),
         (interpolate(start=messages.Source(inputs=tensor(images(2)))), "ENCODE"),
         (interpolate(start=messages.Source(styles=tensor(TWO_CODINGS))), "STYLE_MIX"),
+        (style_mix(model="cgan", truncation=messages.Truncation(psi=0.5)), "STYLE_MIX"),
+        (style_mix(rows=inputs_source(2)), "ENCODE"),
     ],
 )
 async def test_an_operation_that_the_model_lacks_comes_with_those_it_has(

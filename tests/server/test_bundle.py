@@ -22,9 +22,12 @@ from tests.server.bundles import (
     Bundle,
     Classifier,
     ConditionalGan,
+    ConditionalStyleGan,
+    EncodedStyleGan,
     Flat,
     Gan,
     Hashing,
+    ScoredGan,
     StyleGan,
     Vae,
     images,
@@ -294,7 +297,13 @@ async def test_a_broken_bundle_is_refused_in_one_line_and_the_others_are_served(
             np.testing.assert_allclose(answer.outputs["outputs"], good.decode(codings), atol=1e-6)
 
 
-@pytest.mark.parametrize("family", [Autoencoder, Flat, Hashing, Classifier, Vae, Gan, ConditionalGan, StyleGan])
+@pytest.mark.parametrize(
+    "family",
+    [
+        *(Autoencoder, Flat, Hashing, Classifier, Vae, Gan, ConditionalGan, ScoredGan),
+        *(StyleGan, EncodedStyleGan, ConditionalStyleGan),
+    ],
+)
 def test_a_good_bundle_is_read_as_it_was_written(family: type[Bundle], tmp_path: Path) -> None:
     bundle = family()
     folder = bundle.write(tmp_path, "good", version=12)
@@ -303,7 +312,9 @@ def test_a_good_bundle_is_read_as_it_was_written(family: type[Bundle], tmp_path:
     assert read.spec.capabilities == {Capability(word) for word in family.capabilities}
     assert read.spec.label_names == family.label_names
     assert (read.spec.input_shape, read.spec.codings_shape) == (family.input_shape, (3,))
-    assert read.spec.is_conditional == (family is ConditionalGan)
+    assert read.spec.is_conditional == (family in (ConditionalGan, ConditionalStyleGan))
+    assert read.spec.takes_labels(GraphRole.CRITIC) == (family is ConditionalStyleGan)
+    assert read.spec.encodes_styles == issubclass(family, EncodedStyleGan)
     score = bundle.score()
     assert read.spec.score_threshold == (score.threshold if score else None)
     assert {str(role): content for role, content in read.graphs.items()} == bundle.onnx_files()
@@ -410,14 +421,46 @@ def test_a_bundle_may_be_a_classifier_alone(tmp_path: Path) -> None:
         ({"quantile": 1, "threshold": 0.1}, "score.quantile: expected a number between 0 and 1, got 1.0"),
         ({"threshold": 0.1}, "score.quantile: expected a number between 0 and 1, got 0.0"),
         ({"quantile": "NaN", "threshold": 0.1}, "score.quantile: expected a number between 0 and 1, got nan"),
-        ({"quantile": 0.99, "threshold": -0.1}, "score.threshold: expected a finite number of at least 0, got -0.1"),
-        ({"quantile": 0.99, "threshold": "NaN"}, "score.threshold: expected a finite number of at least 0, got nan"),
-        ({"quantile": 0.99, "threshold": 1e39}, "score.threshold: expected a finite number of at least 0, got 1e"),
+        ({"quantile": 0.99, "threshold": -0.1}, "score.threshold: expected at least 0, as a denoiser's .* got -0.1"),
+        ({"quantile": 0.99, "threshold": "NaN"}, "score.threshold: expected a finite number, got nan"),
+        ({"quantile": 0.99, "threshold": 1e39}, "score.threshold: expected a finite number, got 1e"),
+        ({"quantile": 0.99, "threshold": "-Infinity"}, "score.threshold: expected a finite number, got -inf"),
     ],
 )
 def test_a_wrong_calibration_is_refused(score: dict[str, Any], message: str, tmp_path: Path) -> None:
     folder = Flat().write(tmp_path)
     edit(lambda manifest: manifest.update(score=score))(folder)
+    with pytest.raises(BundleInvalidError, match=message):
+        read_bundle(folder, read_manifest(folder))
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "message"),
+    [
+        (
+            ScoredGan,
+            lambda manifest: manifest["graphs"].remove(graph(manifest, "critic")),
+            "graphs: expected denoiser or critic for SCORE, got decoder, encoder",
+        ),
+        (
+            ScoredGan,
+            lambda manifest: graph(manifest, "encoder")["outputs"].append(
+                {"name": "styles", "dtype": "DATA_TYPE_FLOAT32", "shape": ["-1", "5"]}
+            ),
+            r"encoder\.outputs: expected codings .*; got codings .*, styles float32 \[N, 5\]",
+        ),
+        (
+            EncodedStyleGan,
+            lambda manifest: graph(manifest, "encoder")["outputs"][1].update(shape=[-1, 4]),
+            r"encoder\.outputs: expected .* styles float32 \[N, 5\] \(optional\); got .* styles float32 \[N, 4\]",
+        ),
+    ],
+)
+def test_the_critic_and_the_encoder_of_a_gan_are_checked(
+    family: type[Bundle], change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path
+) -> None:
+    folder = family().write(tmp_path)
+    edit(change)(folder)
     with pytest.raises(BundleInvalidError, match=message):
         read_bundle(folder, read_manifest(folder))
 

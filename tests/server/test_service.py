@@ -21,7 +21,9 @@ from tests.server.bundles import (
     PIXELS,
     STYLE_DIM,
     Classifier,
+    ConditionalStyleGan,
     Flat,
+    ScoredGan,
     StyleGan,
     images,
 )
@@ -53,6 +55,16 @@ async def test_a_vae_encodes_to_mean_and_log_variance(served: Served) -> None:
     mean, log_variance = served.run_onnx("vae", "encoder", inputs=images(5))
     np.testing.assert_allclose(array(response.codings), mean, atol=ATOL)
     np.testing.assert_allclose(array(response.log_variance), log_variance, atol=ATOL)
+
+
+async def test_the_encoder_of_a_style_based_generator_gives_styles_too(served: Served) -> None:
+    response = await served.inference.Encode(messages.EncodeRequest(model="cstylegan", inputs=tensor(images(5))))
+    family = ConditionalStyleGan()
+    np.testing.assert_allclose(array(response.codings), family.encode(images(5)), atol=ATOL)
+    np.testing.assert_allclose(array(response.styles), family.encode_styles(images(5)), atol=ATOL)
+    assert not response.HasField("log_variance")
+    plain = await served.inference.Encode(messages.EncodeRequest(model="dcgan", inputs=tensor(images(5))))
+    assert not plain.HasField("styles")
 
 
 async def test_bytes_stand_for_zero_to_one(served: Served) -> None:
@@ -108,6 +120,24 @@ async def test_scores_come_with_the_threshold_that_the_bundle_has(served: Served
     response = await served.inference.Score(request)
     assert response.threshold == np.float32(Flat().score().threshold)
     assert np.count_nonzero(array(response.scores) > response.threshold) == 50  # above the median
+
+
+async def test_a_gan_scores_by_its_critic_so_that_unusual_rows_score_higher(served: Served) -> None:
+    response = await served.inference.Score(messages.ScoreRequest(model="dcgan", inputs=tensor(images(100))))
+    (expected,) = served.run_onnx("dcgan", "critic", inputs=images(100))
+    np.testing.assert_allclose(array(response.scores), -expected, atol=ATOL)
+    np.testing.assert_allclose(expected, ScoredGan().judge(images(100)), atol=ATOL)
+    assert response.threshold == np.float32(ScoredGan().score().threshold)
+    assert response.threshold < 0
+    assert np.count_nonzero(array(response.scores) > response.threshold) == 50  # above the median
+
+
+async def test_a_conditional_critic_scores_each_row_with_its_label(served: Served) -> None:
+    labels = np.array([2, 0, 1, 1])
+    request = messages.ScoreRequest(model="cstylegan", inputs=tensor(images(4)), labels=labels)
+    response = await served.inference.Score(request)
+    np.testing.assert_allclose(array(response.scores), -ConditionalStyleGan().judge(images(4), labels), atol=ATOL)
+    assert not response.HasField("threshold")
 
 
 async def test_classify(served: Served) -> None:
@@ -253,18 +283,19 @@ async def test_interpolate_inputs_on_the_straight_line_of_their_codings(served: 
         np.testing.assert_allclose(outputs[:, step], expected, atol=ATOL)
 
 
-async def test_models_that_do_not_encode_go_on_the_sphere(served: Served) -> None:
+@pytest.mark.parametrize("model", ["gan", "dcgan"])
+async def test_generators_go_on_the_sphere_whether_they_encode_or_not(served: Served, model: str) -> None:
     start, end = np.array([[1, 0, 0]], np.float32), np.array([[0, 3, 0]], np.float32)
     request = messages.InterpolateRequest(
-        model="gan", start=messages.Source(codings=tensor(start)), end=messages.Source(codings=tensor(end)), steps=3
+        model=model, start=messages.Source(codings=tensor(start)), end=messages.Source(codings=tensor(end)), steps=3
     )
     response = await served.inference.Interpolate(request)
     middle = 2 * np.array([[np.sqrt(0.5), np.sqrt(0.5), 0]], np.float32)
-    (expected,) = served.run_onnx("gan", "decoder", codings=np.concatenate([start, middle, end]))
+    (expected,) = served.run_onnx(model, "decoder", codings=np.concatenate([start, middle, end]))
     np.testing.assert_allclose(array(response.outputs)[0], expected, atol=ATOL)
     request.mode = messages.INTERPOLATION_MODE_LINEAR
     linear = await served.inference.Interpolate(request)
-    (expected,) = served.run_onnx("gan", "decoder", codings=(start + end) / 2)
+    (expected,) = served.run_onnx(model, "decoder", codings=(start + end) / 2)
     np.testing.assert_allclose(array(linear.outputs)[:, 1], expected, atol=ATOL)
 
 
@@ -309,8 +340,12 @@ def truncate(styles: NDArray[np.float32], psi: float, cutoff: int) -> NDArray[np
     return result
 
 
+def codings_of(*given: int) -> NDArray[np.float32]:
+    return np.concatenate([noise.normals(seed, noise.CODINGS, range(1), (CODINGS,)) for seed in given])
+
+
 def styles_of(*given: int) -> NDArray[np.float32]:
-    return map_styles(np.concatenate([noise.normals(seed, noise.CODINGS, range(1), (CODINGS,)) for seed in given]))
+    return map_styles(codings_of(*given))
 
 
 async def test_a_style_based_generator_samples_with_its_rows_noise(served: Served) -> None:
@@ -413,6 +448,69 @@ async def test_style_mix_pairs_of_codings_and_styles(served: Served) -> None:
     np.testing.assert_allclose(array(response.outputs), expected, atol=ATOL)
 
 
+async def test_encoded_images_are_mixed_by_their_styles_beside_labelled_seeds(served: Served) -> None:
+    labels = np.array([2, 0])
+    request = messages.StyleMixRequest(
+        model="cstylegan",
+        rows=messages.Source(inputs=tensor(images(3))),
+        columns=seeds(5, 6),
+        column_labels=labels,
+        layers=[1],
+        noise_seed=4,
+    )
+    outputs = array((await served.inference.StyleMix(request)).outputs)
+    family = ConditionalStyleGan()
+    mixed = np.empty((3, 2, NUM_STYLES, STYLE_DIM), np.float32)
+    mixed[:, :, 0] = family.encode_styles(images(3))[:, None]
+    mixed[:, :, 1] = family.map_labelled(codings_of(5, 6), labels)
+    maps = shared_noise_maps(4, 6)
+    (expected,) = served.run_onnx("cstylegan", "synthesis", styles=mixed.reshape(6, NUM_STYLES, STYLE_DIM), **maps)
+    np.testing.assert_allclose(outputs, expected.reshape(3, 2, *INPUT_SHAPE), atol=ATOL)
+
+
+@pytest.mark.parametrize("mode", [messages.INTERPOLATION_MODE_LINEAR, messages.INTERPOLATION_MODE_UNSPECIFIED])
+async def test_a_way_from_images_to_labelled_seeds_is_straight_through_styles(served: Served, mode: Any) -> None:
+    request = messages.InterpolateRequest(
+        model="cstylegan",
+        start=messages.Source(inputs=tensor(images(2))),
+        end=seeds(5, 6),
+        steps=3,
+        mode=mode,
+        labels=[2, 0],
+    )
+    outputs = array((await served.inference.Interpolate(request)).outputs)
+    family = ConditionalStyleGan()
+    middle = (family.encode_styles(images(2)) + family.map_labelled(codings_of(5, 6), np.array([2, 0]))) / 2
+    styles = np.repeat(middle[:, None], NUM_STYLES, axis=1)
+    (expected,) = served.run_onnx("cstylegan", "synthesis", styles=styles, **shared_noise_maps(0, 2))
+    np.testing.assert_allclose(outputs[:, 1], expected, atol=ATOL)
+
+
+async def test_a_straight_way_between_images_needs_no_labels_and_a_curved_one_leads_through_codings(
+    served: Served,
+) -> None:
+    request = messages.InterpolateRequest(
+        model="cstylegan",
+        start=messages.Source(inputs=tensor(images(1))),
+        end=messages.Source(inputs=tensor(images(1, seed=1))),
+        steps=3,
+    )
+    straight = array((await served.inference.Interpolate(request)).outputs)
+    family = ConditionalStyleGan()
+    ends = family.encode_styles(np.concatenate([images(1), images(1, seed=1)]))
+    styles = np.repeat(ends[:, None], NUM_STYLES, axis=1)
+    (expected,) = served.run_onnx("cstylegan", "synthesis", styles=styles, **shared_noise_maps(0, 2))
+    np.testing.assert_allclose(straight[0, [0, 2]], expected, atol=ATOL)
+
+    request.mode = messages.INTERPOLATION_MODE_SPHERICAL
+    request.labels.append(1)
+    curved = array((await served.inference.Interpolate(request)).outputs)
+    codings_ends = family.encode(np.concatenate([images(1), images(1, seed=1)]))
+    styles = np.repeat(family.map_labelled(codings_ends, np.array([1, 1]))[:, None], NUM_STYLES, axis=1)
+    (expected,) = served.run_onnx("cstylegan", "synthesis", styles=styles, **shared_noise_maps(0, 2))
+    np.testing.assert_allclose(curved[0, [0, 2]], expected, atol=ATOL)
+
+
 # ModelService
 
 
@@ -425,7 +523,7 @@ async def test_models_are_listed_page_by_page(served: Served) -> None:
         token = page.next_page_token
         if not token:
             break
-    assert names == ["cgan", "classifier", "flat", "gan", "stacked", "stylegan", "vae"]
+    assert names == ["cgan", "classifier", "cstylegan", "dcgan", "flat", "gan", "stacked", "stylegan", "vae"]
     everything = await served.models.ListModels(model_service_pb2.ListModelsRequest())
     assert [model.name for model in everything.models] == names
     assert not everything.next_page_token

@@ -87,5 +87,15 @@ class ModelSpec:
     @property
     def is_conditional(self) -> bool:
         """Tell whether outputs are made of labels too: a decoder, or a mapping, takes them."""
-        makers = (self.graphs[role] for role in (GraphRole.DECODER, GraphRole.MAPPING) if role in self.graphs)
-        return any(tensor.name == "labels" for graph in makers for tensor in graph.inputs)
+        return self.takes_labels(GraphRole.DECODER) or self.takes_labels(GraphRole.MAPPING)
+
+    @property
+    def encodes_styles(self) -> bool:
+        """Tell whether the encoder gives styles beside codings."""
+        encoder = self.graphs.get(GraphRole.ENCODER)
+        return encoder is not None and any(tensor.name == "styles" for tensor in encoder.outputs)
+
+    def takes_labels(self, role: GraphRole) -> bool:
+        """Tell whether there is a graph of the role that takes labels."""
+        graph = self.graphs.get(role)
+        return graph is not None and any(tensor.name == "labels" for tensor in graph.inputs)

@@ -200,6 +200,7 @@ class EncodeResponse(google.protobuf.message.Message):
     RUN_FIELD_NUMBER: builtins.int
     CODINGS_FIELD_NUMBER: builtins.int
     LOG_VARIANCE_FIELD_NUMBER: builtins.int
+    STYLES_FIELD_NUMBER: builtins.int
     @property
     def run(self) -> Global___RunInfo:
         """What ran."""
@@ -212,16 +213,21 @@ class EncodeResponse(google.protobuf.message.Message):
     def log_variance(self) -> latentry.v1.tensor_pb2.Tensor:
         """[N, *codings], FLOAT32: the log of the variance. VAE only."""
 
+    @property
+    def styles(self) -> latentry.v1.tensor_pb2.Tensor:
+        """[N, W], FLOAT32: the style of each image. Style-based generators only, where their encoder gives it."""
+
     def __init__(
         self,
         *,
         run: Global___RunInfo | None = ...,
         codings: latentry.v1.tensor_pb2.Tensor | None = ...,
         log_variance: latentry.v1.tensor_pb2.Tensor | None = ...,
+        styles: latentry.v1.tensor_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["codings", b"codings", "log_variance", b"log_variance", "run", b"run"]
+    _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["codings", b"codings", "log_variance", b"log_variance", "run", b"run", "styles", b"styles"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["codings", b"codings", "log_variance", b"log_variance", "run", b"run"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["codings", b"codings", "log_variance", b"log_variance", "run", b"run", "styles", b"styles"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___EncodeResponse: typing_extensions.TypeAlias = EncodeResponse
@@ -539,7 +545,9 @@ Global___SampleResponse: typing_extensions.TypeAlias = SampleResponse
 
 @typing.final
 class InterpolateRequest(google.protobuf.message.Message):
-    """Request of Interpolate."""
+    """Request of Interpolate. The two sources may be of different kinds, such as inputs and seeds: both become codings, or
+    styles. There is no SPHERICAL way where one of them is styles, which have no codings.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -559,7 +567,10 @@ class InterpolateRequest(google.protobuf.message.Message):
     steps: builtins.int
     """Points on each way, both ends included: at least 2. N × steps counts as rows."""
     mode: Global___InterpolationMode.ValueType
-    """How the points lie. Default: LINEAR for models that encode, SPHERICAL for others."""
+    """How the points lie. Default: LINEAR for models that reconstruct and, of style-based generators, where a source is
+    inputs or styles; SPHERICAL for others. A style-based generator's LINEAR ways lead through its styles, all other ways
+    through codings.
+    """
     output_dtype: latentry.v1.tensor_pb2.DataType.ValueType
     """Type of the outputs, FLOAT32 or UINT8; default FLOAT32."""
     @property
@@ -572,7 +583,9 @@ class InterpolateRequest(google.protobuf.message.Message):
 
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """One label a way. Needed by conditional models, refused by others."""
+        """One label a way. Needed by conditional models, refused by others, and where a LINEAR way leads from styles to styles
+        as they are given, or as the encoder gives them.
+        """
 
     @property
     def truncation(self) -> Global___Truncation:
@@ -636,6 +649,7 @@ class ScoreRequest(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     INPUTS_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name."""
     version: builtins.int
@@ -644,16 +658,21 @@ class ScoreRequest(google.protobuf.message.Message):
     def inputs(self) -> latentry.v1.tensor_pb2.Tensor:
         """[N, *input], FLOAT32 in [0, 1] or UINT8."""
 
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """One label a row. Needed by models whose critic is conditional, refused by others."""
+
     def __init__(
         self,
         *,
         model: builtins.str = ...,
         version: builtins.int = ...,
         inputs: latentry.v1.tensor_pb2.Tensor | None = ...,
+        labels: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: typing_extensions.TypeAlias = typing.Literal["inputs", b"inputs"]
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["inputs", b"inputs", "model", b"model", "version", b"version"]
+    _ClearFieldArgType: typing_extensions.TypeAlias = typing.Literal["inputs", b"inputs", "labels", b"labels", "model", b"model", "version", b"version"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___ScoreRequest: typing_extensions.TypeAlias = ScoreRequest
@@ -675,7 +694,9 @@ class ScoreResponse(google.protobuf.message.Message):
 
     @property
     def scores(self) -> latentry.v1.tensor_pb2.Tensor:
-        """[N], FLOAT32, at least 0: the mean squared error of each row's reconstruction, over its values in [0, 1]."""
+        """[N], FLOAT32, higher for what is more unusual. Models that reconstruct: the mean squared error of each row's
+        reconstruction, over its values in [0, 1], at least 0. Others: minus the critic's score, of either sign.
+        """
 
     def __init__(
         self,
@@ -696,7 +717,9 @@ Global___ScoreResponse: typing_extensions.TypeAlias = ScoreResponse
 
 @typing.final
 class StyleMixRequest(google.protobuf.message.Message):
-    """Request of StyleMix."""
+    """Request of StyleMix. The two sources may be of different kinds, such as inputs and seeds: both become styles, and labels
+    belong to the one that needs them.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -731,7 +754,7 @@ class StyleMixRequest(google.protobuf.message.Message):
 
     @property
     def layers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """The layers taken from `columns`, each 0 to layer count - 1, 0 the coarsest."""
+        """The layers taken from `columns`, each 0 to layer count - 1, 0 the coarsest, and named once. None: `rows` as they are."""
 
     @property
     def truncation(self) -> Global___Truncation:
@@ -739,8 +762,8 @@ class StyleMixRequest(google.protobuf.message.Message):
 
     @property
     def row_labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """One label a row of `rows` and, for conditional models, of `columns` too. Needed by conditional models whose sources
-        are seeds or codings, refused by others.
+        """One label a row of `rows`. Needed by conditional models where `rows` are seeds or codings, or inputs whose encoder
+        gives no styles. Refused by other models, and where `rows` are styles or inputs encoded to styles.
         """
 
     @property
@@ -889,7 +912,9 @@ class Source(google.protobuf.message.Message):
     STYLES_FIELD_NUMBER: builtins.int
     @property
     def inputs(self) -> latentry.v1.tensor_pb2.Tensor:
-        """[N, *input], FLOAT32 in [0, 1] or UINT8: encoded first. Needs ENCODE."""
+        """[N, *input], FLOAT32 in [0, 1] or UINT8: encoded first, to styles where those are wanted and the encoder gives
+        them, else to codings. Needs ENCODE.
+        """
 
     @property
     def codings(self) -> latentry.v1.tensor_pb2.Tensor:

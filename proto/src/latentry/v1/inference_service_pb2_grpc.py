@@ -168,7 +168,8 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Score(self, request, context):
-        """Scores inputs by how badly the model reconstructs them. Needs SCORE. Errors: those of the service.
+        """Scores inputs by how unusual they are: how badly the model reconstructs them, or how little real they look to its
+        critic. Needs SCORE. Errors: those of the service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,7 +58,9 @@ class InferenceServiceStub:
     Interpolate: grpc.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.InterpolateRequest, latentry.v1.inference_service_pb2.InterpolateResponse]
     """Decodes the way between two rows. Needs INTERPOLATE, and ENCODE where inputs are given. Errors: those of the service."""
     Score: grpc.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.ScoreRequest, latentry.v1.inference_service_pb2.ScoreResponse]
-    """Scores inputs by how badly the model reconstructs them. Needs SCORE. Errors: those of the service."""
+    """Scores inputs by how unusual they are: how badly the model reconstructs them, or how little real they look to its
+    critic. Needs SCORE. Errors: those of the service.
+    """
     StyleMix: grpc.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.StyleMixRequest, latentry.v1.inference_service_pb2.StyleMixResponse]
     """Combines the styles of two sources, layer by layer. Needs STYLE_MIX. Errors: those of the service."""
     Classify: grpc.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.ClassifyRequest, latentry.v1.inference_service_pb2.ClassifyResponse]
@@ -105,7 +107,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Interpolate: grpc.aio.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.InterpolateRequest, latentry.v1.inference_service_pb2.InterpolateResponse]  # type: ignore[assignment]
     """Decodes the way between two rows. Needs INTERPOLATE, and ENCODE where inputs are given. Errors: those of the service."""
     Score: grpc.aio.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.ScoreRequest, latentry.v1.inference_service_pb2.ScoreResponse]  # type: ignore[assignment]
-    """Scores inputs by how badly the model reconstructs them. Needs SCORE. Errors: those of the service."""
+    """Scores inputs by how unusual they are: how badly the model reconstructs them, or how little real they look to its
+    critic. Needs SCORE. Errors: those of the service.
+    """
     StyleMix: grpc.aio.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.StyleMixRequest, latentry.v1.inference_service_pb2.StyleMixResponse]  # type: ignore[assignment]
     """Combines the styles of two sources, layer by layer. Needs STYLE_MIX. Errors: those of the service."""
     Classify: grpc.aio.UnaryUnaryMultiCallable[latentry.v1.inference_service_pb2.ClassifyRequest, latentry.v1.inference_service_pb2.ClassifyResponse]  # type: ignore[assignment]
@@ -191,7 +195,9 @@ class InferenceServiceServicer(metaclass=abc.ABCMeta):
         request: latentry.v1.inference_service_pb2.ScoreRequest,
         context: _ServicerContext,
     ) -> typing.Union[latentry.v1.inference_service_pb2.ScoreResponse, collections.abc.Awaitable[latentry.v1.inference_service_pb2.ScoreResponse]]:
-        """Scores inputs by how badly the model reconstructs them. Needs SCORE. Errors: those of the service."""
+        """Scores inputs by how unusual they are: how badly the model reconstructs them, or how little real they look to its
+        critic. Needs SCORE. Errors: those of the service.
+        """
 
     @abc.abstractmethod
     def StyleMix(

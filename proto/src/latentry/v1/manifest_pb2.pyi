@@ -43,7 +43,7 @@ class _CapabilityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     CAPABILITY_INTERPOLATE: _Capability.ValueType  # 6
     """Interpolate: the path between two codings can be decoded."""
     CAPABILITY_SCORE: _Capability.ValueType  # 7
-    """Score: inputs can be scored by reconstruction error."""
+    """Score: inputs can be scored by reconstruction error, where the bundle has a denoiser, else by the critic."""
     CAPABILITY_STYLE_MIX: _Capability.ValueType  # 8
     """StyleMix: the bundle has mapping and synthesis."""
     CAPABILITY_CLASSIFY: _Capability.ValueType  # 9
@@ -67,7 +67,7 @@ CAPABILITY_SAMPLE: Capability.ValueType  # 5
 CAPABILITY_INTERPOLATE: Capability.ValueType  # 6
 """Interpolate: the path between two codings can be decoded."""
 CAPABILITY_SCORE: Capability.ValueType  # 7
-"""Score: inputs can be scored by reconstruction error."""
+"""Score: inputs can be scored by reconstruction error, where the bundle has a denoiser, else by the critic."""
 CAPABILITY_STYLE_MIX: Capability.ValueType  # 8
 """StyleMix: the bundle has mapping and synthesis."""
 CAPABILITY_CLASSIFY: Capability.ValueType  # 9
@@ -83,7 +83,9 @@ class _GraphRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     GRAPH_ROLE_UNSPECIFIED: _GraphRole.ValueType  # 0
     """Never used."""
     GRAPH_ROLE_ENCODER: _GraphRole.ValueType  # 1
-    """inputs [N, *input] -> codings [N, *codings]; a VAE: codings = mean, and log_variance [N, *codings]."""
+    """inputs [N, *input] -> codings [N, *codings]; a VAE: codings = mean, and log_variance [N, *codings]; a style-based
+    generator's may give styles [N, W] too.
+    """
     GRAPH_ROLE_DECODER: _GraphRole.ValueType  # 2
     """codings [N, *codings], labels int64 [N] when conditional -> outputs [N, *input]."""
     GRAPH_ROLE_DENOISER: _GraphRole.ValueType  # 3
@@ -95,7 +97,9 @@ class _GraphRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     GRAPH_ROLE_SYNTHESIS: _GraphRole.ValueType  # 6
     """styles [N, L, W], one noise map noise_0 ... [N, 1, H, W] per layer -> outputs [N, *input]."""
     GRAPH_ROLE_CRITIC: _GraphRole.ValueType  # 7
-    """inputs [N, *input], labels int64 [N] when conditional -> scores [N]. Only where a row's score does not depend on its batch-mates."""
+    """inputs [N, *input], labels int64 [N] when conditional -> scores [N], higher for what looks more real. Only where a
+    row's score does not depend on its batch-mates.
+    """
     GRAPH_ROLE_CLASSIFIER: _GraphRole.ValueType  # 8
     """inputs [N, *input] -> probabilities [N, K], each row's sum 1, K = number of label_names; optionally features [N, F] too."""
 
@@ -105,7 +109,9 @@ class GraphRole(_GraphRole, metaclass=_GraphRoleEnumTypeWrapper):
 GRAPH_ROLE_UNSPECIFIED: GraphRole.ValueType  # 0
 """Never used."""
 GRAPH_ROLE_ENCODER: GraphRole.ValueType  # 1
-"""inputs [N, *input] -> codings [N, *codings]; a VAE: codings = mean, and log_variance [N, *codings]."""
+"""inputs [N, *input] -> codings [N, *codings]; a VAE: codings = mean, and log_variance [N, *codings]; a style-based
+generator's may give styles [N, W] too.
+"""
 GRAPH_ROLE_DECODER: GraphRole.ValueType  # 2
 """codings [N, *codings], labels int64 [N] when conditional -> outputs [N, *input]."""
 GRAPH_ROLE_DENOISER: GraphRole.ValueType  # 3
@@ -117,7 +123,9 @@ GRAPH_ROLE_MAPPING: GraphRole.ValueType  # 5
 GRAPH_ROLE_SYNTHESIS: GraphRole.ValueType  # 6
 """styles [N, L, W], one noise map noise_0 ... [N, 1, H, W] per layer -> outputs [N, *input]."""
 GRAPH_ROLE_CRITIC: GraphRole.ValueType  # 7
-"""inputs [N, *input], labels int64 [N] when conditional -> scores [N]. Only where a row's score does not depend on its batch-mates."""
+"""inputs [N, *input], labels int64 [N] when conditional -> scores [N], higher for what looks more real. Only where a
+row's score does not depend on its batch-mates.
+"""
 GRAPH_ROLE_CLASSIFIER: GraphRole.ValueType  # 8
 """inputs [N, *input] -> probabilities [N, K], each row's sum 1, K = number of label_names; optionally features [N, F] too."""
 Global___GraphRole: typing_extensions.TypeAlias = GraphRole
@@ -249,7 +257,9 @@ class ScoreCalibration(google.protobuf.message.Message):
     quantile: builtins.float
     """The quantile of the validation split's scores that the threshold is, between 0 and 1: 0.99 ..."""
     threshold: builtins.float
-    """That quantile's score, at least 0: scores above it are unusual."""
+    """That quantile's score: scores above it are unusual. At least 0 where scores are reconstruction errors; may be
+    negative where they are a critic's.
+    """
     def __init__(
         self,
         *,

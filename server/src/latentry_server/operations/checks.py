@@ -68,12 +68,17 @@ def styles(call: Call, array: NDArray[Any], field: str, *, row_bytes: int) -> No
 
 
 def labels(spec: ModelSpec, values: Sequence[int], rows: int, field: str) -> None:
-    """Check labels where a graph takes them: one a row for conditional models, none for others."""
-    if not spec.is_conditional:
+    """Check labels that outputs are made of: one a row for conditional models, none for others."""
+    if spec.is_conditional:
+        one_label_a_row(spec, values, rows, field, reason="the model is conditional")
+    else:
         no_labels(values, field, reason="the model is not conditional")
-        return
+
+
+def one_label_a_row(spec: ModelSpec, values: Sequence[int], rows: int, field: str, *, reason: str) -> None:
+    """Check labels that a graph takes."""
     if len(values) != rows:
-        expected = f"{rows} labels, one a row: the model is conditional"
+        expected = f"{rows} labels, one a row: {reason}"
         raise InvalidInputError(field, expected=expected, got=f"{len(values)} labels")
     num_labels = len(spec.label_names)
     for index, value in enumerate(values):
@@ -103,16 +108,16 @@ def truncation(spec: ModelSpec, value: Truncation | None) -> None:
 
 
 def layers(spec: ModelSpec, values: Sequence[int]) -> None:
-    """Check the numbers of style layers."""
+    """Check the numbers of style layers: each is there, and named once."""
     assert spec.style is not None, "only style-based generators have STYLE_MIX"
-    if len(values) > spec.style.num_layers:
-        raise InvalidInputError(
-            "layers", expected=f"at most {spec.style.num_layers} layers", got=f"{len(values)} layers"
-        )
     last = spec.style.num_layers - 1
+    named: set[int] = set()
     for index, value in enumerate(values):
         if not 0 <= value <= last:
             raise InvalidInputError(f"layers[{index}]", expected=f"0 to {last}", got=str(value))
+        if value in named:
+            raise InvalidInputError(f"layers[{index}]", expected="each layer once", got=f"{value} again")
+        named.add(value)
 
 
 def output_dtype(dtype: DTypeLike) -> None:

@@ -1,5 +1,6 @@
 """Encode: inputs to codings."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,22 @@ from latentry_server.spec import Capability, GraphRole
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Codings [N, *codings]; a VAE's are the mean, and it has the log of the variance, of the same shape, too."""
+    """Codings [N, *codings].
+
+    A VAE's are the mean, and it has the log of the variance, of the same shape, too; a style-based generator's encoder
+    may give styles [N, W] beside them.
+    """
 
     codings: NDArray[np.float32]
     log_variance: NDArray[np.float32] | None
+    styles: NDArray[np.float32] | None
 
 
 async def encode(call: Call, inputs: NDArray[Any]) -> Encoded:
     """Map inputs [N, *input], float32 in [0, 1] or uint8, to their codings."""
     call.require(Capability.ENCODE)
-    tensors = len(call.spec.graphs[GraphRole.ENCODER].outputs)
-    checks.images(call, inputs, "inputs", row_bytes=tensors * call.codings_bytes())
+    tensors = call.spec.graphs[GraphRole.ENCODER].outputs
+    row_bytes = sum(math.prod(tensor.shape[1:]) * tensor.dtype.itemsize for tensor in tensors)
+    checks.images(call, inputs, "inputs", row_bytes=row_bytes)
     outputs = await call.run(GraphRole.ENCODER, {"inputs": to_float(inputs)})
-    return Encoded(outputs["codings"], outputs.get("log_variance"))
+    return Encoded(outputs["codings"], outputs.get("log_variance"), outputs.get("styles"))

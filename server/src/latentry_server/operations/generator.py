@@ -49,7 +49,7 @@ async def generate(
         noise_rows: the rows of that seed whose maps are used; None: row 0's for all.
     """
     if call.spec.style is None:
-        inputs = {"codings": codings} | _labels_input(labels)
+        inputs = {"codings": codings} | labels_input(labels)
         return (await call.run(GraphRole.DECODER, inputs))["outputs"]
     styles = await to_styles(call, codings, labels)
     return await synthesize(call, styles, truncation, noise_seed=noise_seed, noise_rows=noise_rows)
@@ -58,8 +58,13 @@ async def generate(
 async def to_styles(call: Call, codings: NDArray[np.float32], labels: Sequence[int]) -> NDArray[np.float32]:
     """Map codings [N, Z] to styles [N, L, W]."""
     assert call.spec.style is not None
-    outputs = await call.run(GraphRole.MAPPING, {"codings": codings} | _labels_input(labels))
+    outputs = await call.run(GraphRole.MAPPING, {"codings": codings} | labels_input(labels))
     return to_layers(outputs["styles"], call.spec.style.num_layers)
+
+
+def labels_input(labels: Sequence[int]) -> dict[str, NDArray[np.int64]]:
+    """Make what a graph takes of labels, one a row; no labels, where it takes none."""
+    return {"labels": np.array(labels, np.int64)} if len(labels) else {}
 
 
 async def synthesize(
@@ -86,7 +91,3 @@ def _noise_maps(call: Call, count: int, seed: int, rows: range | None) -> dict[s
         drawn = noise.normals(seed, purpose, rows or range(1), spec.shape[1:])
         maps[spec.name] = drawn if rows else np.repeat(drawn, count, axis=0)
     return maps
-
-
-def _labels_input(labels: Sequence[int]) -> dict[str, NDArray[np.int64]]:
-    return {"labels": np.array(labels, np.int64)} if len(labels) else {}

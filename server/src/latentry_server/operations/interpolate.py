@@ -17,11 +17,12 @@ from latentry_server.operations.sources import (
     SourceKind,
     check_same_rows,
     check_source,
+    check_style_labels,
     codings_of,
     styles_of,
 )
 from latentry_server.operations.styles import Truncation
-from latentry_server.spec import Capability
+from latentry_server.spec import Capability, GraphRole
 
 _MIN_STEPS = 2
 
@@ -39,9 +40,9 @@ async def interpolate(
 ) -> NDArray[Any]:
     """Decode `steps` points on the way from each row of `start` to that of `end`: [N, steps, *input].
 
-    LINEAR is the default for models that encode, and where a source is styles; SPHERICAL for others. A style-based
-    generator's way leads through its styles where it is linear, through its codings where it is spherical, and has the
-    same noise maps, row 0's of seed 0, at every point.
+    LINEAR is the default for models with a denoiser and, of style-based generators, where a source is inputs or styles;
+    SPHERICAL for others, whose codings are N(0, I). A style-based generator's way leads through its styles where it is
+    linear, through its codings where it is spherical, and has the same noise maps, row 0's of seed 0, at every point.
     """
     call.require(Capability.INTERPOLATE)
     checks.output_dtype(output_dtype)
@@ -52,12 +53,13 @@ async def interpolate(
         raise InvalidInputError("steps", expected=f"at least {_MIN_STEPS}", got=str(steps))
     checks.row_count(call, len(start) * steps, "steps", row_bytes=call.output_bytes(output_dtype))
     mode = _mode(call, start, end, mode)
-    if start.kind is end.kind is SourceKind.STYLES:
-        checks.no_labels(labels, "labels", reason="styles are past the layers that take them")
+    through_styles = call.spec.style is not None and mode is Mode.LINEAR
+    if through_styles:
+        check_style_labels(call, [start, end], labels, "labels")
     else:
         checks.labels(call.spec, labels, len(start), "labels")
     checks.truncation(call.spec, truncation)
-    if call.spec.style is not None and mode is Mode.LINEAR:
+    if through_styles:
         ways = points(await styles_of(call, start, labels), await styles_of(call, end, labels), steps, mode)
         outputs = await synthesize(call, _flatten(ways), truncation)
     else:
@@ -68,12 +70,12 @@ async def interpolate(
 
 
 def _mode(call: Call, start: Source, end: Source, mode: Mode | None) -> Mode:
-    has_styles = SourceKind.STYLES in (start.kind, end.kind)
-    if mode is Mode.SPHERICAL and has_styles:
+    kinds = {start.kind, end.kind}
+    if mode is Mode.SPHERICAL and SourceKind.STYLES in kinds:
         raise InvalidInputError("mode", expected="LINEAR, where a source is styles", got="SPHERICAL")
     if mode is None:
-        linear = has_styles or Capability.ENCODE in call.spec.capabilities
-        return Mode.LINEAR if linear else Mode.SPHERICAL
+        meets_in_styles = call.spec.style is not None and bool(kinds & {SourceKind.INPUTS, SourceKind.STYLES})
+        return Mode.LINEAR if meets_in_styles or GraphRole.DENOISER in call.spec.graphs else Mode.SPHERICAL
     return mode
 
 

@@ -46,6 +46,11 @@ class Source:
         return f"{self.field}.{self.kind}"
 
 
+def gives_styles(call: Call, source: Source) -> bool:
+    """Tell whether a source has styles of its own, so that neither the mapping nor its labels are needed."""
+    return source.kind is SourceKind.STYLES or (source.kind is SourceKind.INPUTS and call.spec.encodes_styles)
+
+
 def check_source(call: Call, source: Source) -> None:
     """Check a source's values, and that the model can make codings or styles of them."""
     match source.kind:
@@ -66,7 +71,7 @@ async def codings_of(call: Call, source: Source) -> NDArray[np.float32]:
     """Make codings [N, *codings] of a checked source that has no styles."""
     match source.kind:
         case SourceKind.INPUTS:
-            return (await call.run(GraphRole.ENCODER, {"inputs": to_float(source.values)}))["codings"]
+            return (await _encode(call, source))["codings"]
         case SourceKind.CODINGS:
             return source.values
         case SourceKind.SEEDS:
@@ -77,14 +82,27 @@ async def codings_of(call: Call, source: Source) -> NDArray[np.float32]:
 
 
 async def styles_of(call: Call, source: Source, labels: Sequence[int]) -> NDArray[np.float32]:
-    """Make styles [N, L, W] of a checked source; `labels` as `generate` takes them."""
+    """Make styles [N, L, W] of a checked source; `labels` as `generate` takes them, unused where it gives styles."""
     assert call.spec.style is not None
-    if source.kind is SourceKind.STYLES:
-        return to_layers(source.values, call.spec.style.num_layers)
+    if gives_styles(call, source):
+        styles = source.values if source.kind is SourceKind.STYLES else (await _encode(call, source))["styles"]
+        return to_layers(styles, call.spec.style.num_layers)
     return await to_styles(call, await codings_of(call, source), labels)
+
+
+def check_style_labels(call: Call, sources: Sequence[Source], labels: Sequence[int], field: str) -> None:
+    """Check the labels that make styles of sources of as many rows; none where all sources give styles."""
+    if all(gives_styles(call, source) for source in sources):
+        checks.no_labels(labels, field, reason="styles are past the layers that take them")
+    else:
+        checks.labels(call.spec, labels, len(sources[0]), field)
 
 
 def check_same_rows(first: Source, second: Source) -> None:
     """Check that two sources have the same number of rows."""
     if len(first) != len(second):
         raise InvalidInputError(second.path, expected=f"{len(first)} rows, as {first.path}", got=f"{len(second)} rows")
+
+
+async def _encode(call: Call, source: Source) -> dict[str, NDArray[Any]]:
+    return await call.run(GraphRole.ENCODER, {"inputs": to_float(source.values)})

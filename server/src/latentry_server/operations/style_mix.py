@@ -12,7 +12,7 @@ from latentry_server.operations.call import Call
 from latentry_server.operations.generator import synthesize
 from latentry_server.operations.images import from_float
 from latentry_server.operations.sample import draw_seed
-from latentry_server.operations.sources import Source, SourceKind, check_same_rows, check_source, styles_of
+from latentry_server.operations.sources import Source, check_same_rows, check_source, check_style_labels, styles_of
 from latentry_server.operations.styles import Layout, Truncation, mix
 from latentry_server.spec import Capability
 
@@ -52,21 +52,14 @@ async def style_mix(
     checks.row_count(call, count, "columns", row_bytes=call.output_bytes(output_dtype))
     checks.layers(call.spec, layers)
     checks.truncation(call.spec, truncation)
-    _check_labels(call, rows, row_labels, "row_labels")
-    _check_labels(call, columns, column_labels, "column_labels")
+    check_style_labels(call, [rows], row_labels, "row_labels")
+    check_style_labels(call, [columns], column_labels, "column_labels")
     noise_seed = draw_seed() if noise_seed is None else noise_seed
     row_styles = await styles_of(call, rows, row_labels)
     column_styles = await styles_of(call, columns, column_labels)
     mixed = mix(row_styles, column_styles, layers, layout)
     outputs = await synthesize(call, _flatten(mixed), truncation, noise_seed=noise_seed)
     return Mixed(from_float(outputs, output_dtype).reshape(*mixed.shape[:-2], *call.spec.input_shape), noise_seed)
-
-
-def _check_labels(call: Call, source: Source, labels: Sequence[int], field: str) -> None:
-    if source.kind is SourceKind.STYLES:
-        checks.no_labels(labels, field, reason="styles are past the layers that take them")
-    else:
-        checks.labels(call.spec, labels, len(source), field)
 
 
 def _flatten(mixed: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -34,7 +34,7 @@ _NEEDED_GRAPHS = {
     Capability.DENOISE: _RECONSTRUCTS,
     Capability.SAMPLE: _DECODES,
     Capability.INTERPOLATE: _DECODES,
-    Capability.SCORE: _RECONSTRUCTS,
+    Capability.SCORE: (*_RECONSTRUCTS, frozenset({GraphRole.CRITIC})),
     Capability.STYLE_MIX: (frozenset({GraphRole.MAPPING, GraphRole.SYNTHESIS}),),
     Capability.CLASSIFY: (frozenset({GraphRole.CLASSIFIER}),),
 }
@@ -85,7 +85,7 @@ def model_spec(manifest: manifest_pb2.Manifest, folder: Path) -> ModelSpec:
         codings_shape=tuple(manifest.codings_shape),
         label_names=tuple(manifest.label_names),
         style=style,
-        score_threshold=_score_threshold(manifest),
+        score_threshold=_score_threshold(manifest, graphs.keys()),
         graphs=graphs,
     )
 
@@ -142,12 +142,14 @@ def _check_label_names(manifest: manifest_pb2.Manifest) -> None:
         _expect("label_names", not manifest.label_names, "none, as no graph takes or gives labels", names)
 
 
-def _score_threshold(manifest: manifest_pb2.Manifest) -> float | None:
+def _score_threshold(manifest: manifest_pb2.Manifest, roles: Collection[GraphRole]) -> float | None:
     if not manifest.HasField("score"):
         return None
     quantile, threshold = manifest.score.quantile, manifest.score.threshold
     _expect("score.quantile", 0 < quantile < 1, "a number between 0 and 1", quantile)
-    _expect("score.threshold", 0 <= threshold <= _MAX_FLOAT32, "a finite number of at least 0", threshold)
+    _expect("score.threshold", abs(threshold) <= _MAX_FLOAT32, "a finite number", threshold)
+    if GraphRole.DENOISER in roles:
+        _expect("score.threshold", threshold >= 0, "at least 0, as a denoiser's scores are", threshold)
     return threshold
 
 

@@ -39,8 +39,10 @@ def signature(
     optional = frozenset(labels)
     match role:
         case GraphRole.ENCODER:
-            outputs = {"codings": codings_shape, "log_variance": codings_shape}
-            return Signature(inputs={"inputs": input_shape}, outputs=outputs, optional=frozenset({"log_variance"}))
+            styles: dict[str, RowShape] = {} if style_shape is None else {"styles": style_shape[1:]}
+            more = {"log_variance": codings_shape} | styles
+            outputs = {"codings": codings_shape} | more
+            return Signature(inputs={"inputs": input_shape}, outputs=outputs, optional=frozenset(more))
         case GraphRole.DECODER:
             inputs = {"codings": codings_shape} | labels
             return Signature(inputs=inputs, outputs={"outputs": input_shape}, optional=optional)

@@ -32,8 +32,12 @@ Handler = Callable[[Call, Any], Awaitable[Any]]
 async def encode(call: Call, request: messages.EncodeRequest) -> messages.EncodeResponse:
     """Handle Encode."""
     encoded = await run_encode(call, to_array(request.inputs, "inputs"))
-    log_variance = None if encoded.log_variance is None else to_tensor(encoded.log_variance)
-    return messages.EncodeResponse(run=to_run_info(call), codings=to_tensor(encoded.codings), log_variance=log_variance)
+    return messages.EncodeResponse(
+        run=to_run_info(call),
+        codings=to_tensor(encoded.codings),
+        log_variance=None if encoded.log_variance is None else to_tensor(encoded.log_variance),
+        styles=None if encoded.styles is None else to_tensor(encoded.styles),
+    )
 
 
 async def decode(call: Call, request: messages.DecodeRequest) -> messages.DecodeResponse:
@@ -99,7 +103,7 @@ async def interpolate(call: Call, request: messages.InterpolateRequest) -> messa
 
 async def score(call: Call, request: messages.ScoreRequest) -> messages.ScoreResponse:
     """Handle Score."""
-    scores = await run_score(call, to_array(request.inputs, "inputs"))
+    scores = await run_score(call, to_array(request.inputs, "inputs"), labels=request.labels)
     threshold = call.spec.score_threshold
     return messages.ScoreResponse(run=to_run_info(call), scores=to_tensor(scores), threshold=threshold)
 

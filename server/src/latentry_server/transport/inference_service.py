@@ -65,7 +65,7 @@ class InferenceService(InferenceServiceServicer):
         return await self._run(handlers.interpolate, request, _deadline_s(context))
 
     async def Score(self, request: messages.ScoreRequest, context: Context) -> messages.ScoreResponse:
-        """Score inputs by how badly the model reconstructs them."""
+        """Score inputs by how unusual they are."""
         return await self._run(handlers.score, request, _deadline_s(context))
 
     async def StyleMix(self, request: messages.StyleMixRequest, context: Context) -> messages.StyleMixResponse:
