@@ -8,6 +8,7 @@ from latentry_trainer.variants import VARIANTS
 from latentry_trainer.variants.classifier import ConvClassifier
 from latentry_trainer.variants.conv import Conv
 from latentry_trainer.variants.conv_vae import ConvVAE
+from latentry_trainer.variants.dcgan import DCGAN
 from latentry_trainer.variants.denoising import DenoiseDropout, DenoiseGaussian, DenoiseSparse
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.greedy import Greedy
@@ -40,8 +41,8 @@ def _rmsprop(learning_rate: float) -> OptimizerConfig:
     return OptimizerConfig(name="rmsprop", learning_rate=learning_rate)
 
 
-def _adam(learning_rate: float, beta1: float = 0.9) -> OptimizerConfig:
-    return OptimizerConfig(name="adam", learning_rate=learning_rate, beta1=beta1)
+def _adam(learning_rate: float, beta1: float = 0.9, beta2: float = 0.999) -> OptimizerConfig:
+    return OptimizerConfig(name="adam", learning_rate=learning_rate, beta1=beta1, beta2=beta2)
 
 
 def _nadam(learning_rate: float) -> OptimizerConfig:
@@ -53,8 +54,23 @@ _WIDE_GAN = GAN.Config(
     generator_sizes=(256, 512),
     critic_sizes=(512, 256),
     activation="leaky_relu",
-    gradient_penalty=0.3,
+    r1_penalty=0.6,
+    penalty_parts=8,
 )
+
+# Against the collapse of the book's GAN: the same networks, one thing changed.
+_MINIMAX = GAN.Config(loss="minimax")
+_LEAST_SQUARES = GAN.Config(loss="least-squares")
+_HINGE = GAN.Config(loss="hinge")
+_REPLAY = GAN.Config(replay_size=10_000)
+_MINIBATCH = GAN.Config(minibatch_discrimination=True)
+_WGAN = GAN.Config(loss="wasserstein", clip=0.01, num_critic_steps=5)
+_WGAN_GP = GAN.Config(loss="wasserstein", gradient_penalty=10.0, num_critic_steps=5, activation="leaky_relu")
+_CGAN = GAN.Config(conditional=True)
+
+_DCGAN_PAPER = DCGAN.Config(activation="relu", batch_norm="both", dropout=0.0, dense=False, initial_weights="normal")
+_CDCGAN = DCGAN.Config(conditional=True, replay_size=10_000)
+_QUICK_DCGAN = DCGAN.Config(filters=(32, 64), activation="relu", batch_norm="both", dropout=0.0)
 
 _PCA_TOY = PCA.Config(codings_size=2)
 _STACKED_V3 = Stacked.Config(activation="relu", output="linear")
@@ -81,6 +97,17 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("vae",                    VAE.Config(),             _rmsprop(1e-3),  128, 25, {"loss": .316}, 60),
     ("hashing",                Hashing.Config(),         _sgd(1.0),        32, 10, {"bce": .410, "rounded_accuracy": .81}, 22),  # noqa: E501
     ("gan",                    GAN.Config(),             _rmsprop(1e-3),   32, 50, {}, 300),
+    ("gan-minimax",            _MINIMAX,                 _rmsprop(1e-3),   32, 50, {}, 300),
+    ("gan-least-squares",      _LEAST_SQUARES,           _rmsprop(1e-3),   32, 50, {}, 300),
+    ("gan-hinge",              _HINGE,                   _rmsprop(1e-3),   32, 50, {}, 300),
+    ("gan-replay",             _REPLAY,                  _rmsprop(1e-3),   32, 50, {}, 300),
+    ("gan-minibatch",          _MINIBATCH,               _rmsprop(1e-3),   32, 50, {}, 300),
+    ("wgan",                   _WGAN,                    _rmsprop(5e-5),   32, 50, {}, 300),
+    ("wgan-gp",                _WGAN_GP,                 _adam(1e-4, 0, .9), 32, 50, {}, 300),
+    ("cgan",                   _CGAN,                    _rmsprop(1e-3),   32, 50, {}, 300),
+    ("dcgan",                  DCGAN.Config(),           _rmsprop(1e-3),   32, 50, {}, 300),
+    ("dcgan-paper",            _DCGAN_PAPER,             _adam(2e-4, .5), 128, 50, {}, 300),
+    ("cdcgan",                 _CDCGAN,                  _rmsprop(1e-3),   32, 50, {}, 300),
     # The third edition's.
     ("stacked-v3",             _STACKED_V3,              _nadam(1e-3),     32, 20, {"mse": .0132}, 67),
     ("conv-v3",                _CONV_V3,                 _nadam(1e-3),     32, 10, {"mse": .0121}, 110),
@@ -109,6 +136,7 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("beta-vae-quick",         BetaVAE.Config(),         _adam(2e-3),     128,  8, {}, 12),
     ("conv-vae-quick",         ConvVAE.Config(),         _adam(2e-3),     128,  3, {}, 45),
     ("gan-quick",              _WIDE_GAN,                _adam(5e-4, .5), 128, 10, {}, 65),
+    ("dcgan-quick",            _QUICK_DCGAN,             _adam(2e-4, .5), 128,  2, {}, 65),
     ("classifier-quick",       _CLASSIFIER,              _adam(2e-3),      64,  2, {}, 50),
 )  # fmt: skip
 

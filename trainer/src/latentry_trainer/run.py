@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from latentry.v1.manifest_pb2 import Manifest
 from rich.console import Console
 
 from latentry_trainer import files
+from latentry_trainer.cards import CARD_FILE, PICTURE_FILE, make_card, make_picture
 from latentry_trainer.config import RunConfig, to_dict
 from latentry_trainer.data import Dataset, to_floats
 from latentry_trainer.evaluation import evaluate
@@ -67,13 +69,13 @@ def check_run(config: RunConfig, dataset: Dataset, world: World = ALONE) -> None
             contradict the training.
     """
     resolve_device(config.training.device)
-    _check_labels(config.variant, dataset)
-    if dataset.held_out_label is not None and "SCORE" not in VARIANTS[config.variant].capabilities:
+    _check_labels(config, dataset)
+    variant = build_variant(config, dataset.input_shape, len(dataset.label_names))
+    if dataset.held_out_label is not None and "SCORE" not in variant.capabilities:
         raise ValueError(
             f"option --data.held_out_label: variant {config.variant} has no score that could notice a class held out; "
             "autoencoders have"
         )
-    variant = build_variant(config, dataset.input_shape, len(dataset.label_names))
     num_images = len(dataset.images_of("train"))
     batch_size = config.training.batch_size
     if num_images < batch_size:
@@ -85,17 +87,17 @@ def check_run(config: RunConfig, dataset: Dataset, world: World = ALONE) -> None
     variant.check_training(config.training, num_images)
 
 
-def _check_labels(variant_name: str, dataset: Dataset) -> None:
+def _check_labels(config: RunConfig, dataset: Dataset) -> None:
     """Refuses data without labels, or with all of one class, where the variant learns from them."""
-    if not VARIANTS[variant_name].needs_labels:
+    if not VARIANTS[config.variant].needs_labels(config.model):
         return
     labels = dataset.labels_of("train")
     if labels is None:
-        raise ValueError(f"variant {variant_name} is trained on labels, and data set {dataset.name} has none")
+        raise ValueError(f"variant {config.variant} is trained on labels, and data set {dataset.name} has none")
     if (labels == labels[0]).all():
         raise ValueError(
-            f"variant {variant_name} is trained on images of several classes, and all {len(labels)} training images of "
-            f"data set {dataset.name} are of the class {dataset.label_names[int(labels[0])]!r}"
+            f"variant {config.variant} is trained on images of several classes, and all {len(labels)} training images "
+            f"of data set {dataset.name} are of the class {dataset.label_names[int(labels[0])]!r}"
         )
 
 
@@ -186,7 +188,9 @@ def finish(run_folder: Path, dataset: Dataset, destination: Destination) -> Fini
         run_folder,
         facts={
             "data set": trained.facts.dataset,
-            "images seen": f"{trained.position.images_seen:,}".replace(",", " "),
+            "images seen": f"{trained.images_seen:,} of {trained.position.images_seen:,}".replace(",", " ")
+            if trained.images_seen < trained.position.images_seen
+            else f"{trained.position.images_seen:,}".replace(",", " "),
             "training time": f"{trained.position.wall_time_s:.0f} s",
             "device": trained.facts.device,
             "bundle": str(bundle),
@@ -216,8 +220,13 @@ def evaluate_run(run_folder: Path, dataset: Dataset) -> Evaluation:
     return evaluation
 
 
-def export_run(run_folder: Path, destination: Destination) -> Path:
-    """Publishes a trained run's model as its next version, and returns that version's folder.
+def export_run(run_folder: Path, destination: Destination, *, float16: bool = False) -> Path:
+    """Publishes a trained run's model as its next version, with its card, and returns that version's folder.
+
+    Args:
+        run_folder: The run's.
+        destination: Where the model goes.
+        float16: See `publish`.
 
     Raises:
         ValueError: The run has no good checkpoint, or the model's name is not one.
@@ -225,7 +234,13 @@ def export_run(run_folder: Path, destination: Destination) -> Path:
         OSError: The repository cannot be written.
     """
     trained = load_trained(run_folder)
-    config, facts, position = trained.config, trained.facts, trained.position
+    config, facts, position = without_folders(trained.config), trained.facts, trained.position
+    picture = make_picture(run_folder / GRIDS_FOLDER)
+
+    def companions(manifest: Manifest, graphs: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        card = {CARD_FILE: make_card(manifest, graphs, config, has_picture=picture is not None)}
+        return card if picture is None else {**card, PICTURE_FILE: picture}
+
     return publish(
         trained.variant,
         repository=destination.repository,
@@ -238,11 +253,13 @@ def export_run(run_folder: Path, destination: Destination) -> Path:
             dataset=facts.dataset,
             dataset_sha256=facts.dataset_sha256,
             seed=config.training.seed,
-            images_seen=position.images_seen,
+            images_seen=trained.images_seen,
             device=facts.device,
             wall_time_s=position.wall_time_s,
-            configuration=to_dict(without_folders(config)),
+            configuration=to_dict(config),
         ),
+        float16=float16,
+        companions=companions,
     )
 
 

@@ -1,4 +1,4 @@
-"""How well unusual images are noticed: by the error of their reconstruction, the score that a bundle's Score gives."""
+"""How well unusual images are noticed by the score that a bundle's Score gives."""
 
 from dataclasses import replace
 
@@ -7,29 +7,29 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from latentry_trainer.evaluation.metrics import mean_squared_error
 from latentry_trainer.evaluation.subject import Subject
-from latentry_trainer.variants import Autoencoder
 
 SCORE_QUANTILE = 0.99
 """Of the validation images' scores: the threshold above which a score is unusual."""
 
 
 def measure_anomalies(subject: Subject) -> dict[str, float]:
-    """Figures of the anomaly score, of autoencoders.
+    """Figures of the anomaly score, of variants that have one.
 
     - score_threshold, of the validation split only: the .99 quantile of its scores;
     - false_alarm_rate: part of the images with scores above the threshold, the held-out class apart;
     - anomaly_recall, where images of a held-out class are in the split: part of them with scores above the threshold;
     - auroc, where they are: chance that one of them has a higher score than one of the others.
     """
-    if not isinstance(subject.variant, Autoencoder):
-        return {}
     scores = _scores(subject)
+    if scores is None:
+        return {}
     if subject.split == "validation":
         threshold = _threshold(scores)
         return {"score_threshold": threshold} | anomaly_figures(scores, _is_held_out(subject), threshold)
-    threshold = _threshold(_scores(replace(subject, split="validation")))
+    usual = _scores(replace(subject, split="validation"))
+    assert usual is not None, "the same variant has scores of every split"
+    threshold = _threshold(usual)
     return anomaly_figures(scores, _is_held_out(subject), threshold)
 
 
@@ -53,13 +53,16 @@ def _threshold(scores: NDArray[np.floating]) -> float:
     return float(np.quantile(scores, SCORE_QUANTILE))
 
 
-def _scores(subject: Subject) -> NDArray[np.float32]:
-    """The mean squared error of each image's reconstruction, [N]."""
-    variant = subject.variant
-    assert isinstance(variant, Autoencoder), "checked before"
-    batches = [mean_squared_error(variant.reconstruct(batch.inputs), batch.inputs).cpu() for batch in subject.batches()]
-    scores: NDArray[np.float32] = torch.cat(batches).numpy()
-    return scores
+def _scores(subject: Subject) -> NDArray[np.float32] | None:
+    """The score of each image, [N]; None where the variant has none."""
+    batches = []
+    for batch in subject.batches():
+        scores = subject.variant.anomaly_scores(batch)
+        if scores is None:
+            return None
+        batches.append(scores.cpu())
+    joined: NDArray[np.float32] = torch.cat(batches).numpy()
+    return joined
 
 
 def _is_held_out(subject: Subject) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from latentry_trainer.evaluation.moments import measure_moments
 from latentry_trainer.evaluation.pca import measure_pca
 from latentry_trainer.evaluation.probe import measure_probe
 from latentry_trainer.evaluation.reconstruction import reconstruction_figures
-from latentry_trainer.evaluation.samples import measure_samples
+from latentry_trainer.evaluation.samples import measure_samples, watch_samples
 from latentry_trainer.evaluation.subject import Subject
 from latentry_trainer.variants import Batch, Variant
 
@@ -38,9 +38,11 @@ def validate(variant: Variant, dataset: Dataset, split: Split, device: torch.dev
     - the variant's own, `Variant.validation_metrics`: bce, rounded_accuracy; a VAE's loss and kl, per value;
     - autoencoders: mse and psnr_db of the reconstruction (a VAE's: from the mean of the coding);
     - trained on corrupted inputs: noisy_psnr_db of inputs corrupted as in training, denoised_psnr_db of their
-      reconstructions.
+      reconstructions;
+    - judged by their samples, as GANs: see `watch_samples`.
     """
-    return _validate(_subject(variant, dataset, split, device))
+    subject = _subject(variant, dataset, split, device)
+    return _validate(subject) | (watch_samples(subject) if variant.best_by else {})
 
 
 @torch.no_grad()

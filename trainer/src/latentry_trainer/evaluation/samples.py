@@ -1,5 +1,6 @@
 """How close samples come to images, by what a classifier of our own sees in both."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,38 +23,67 @@ _BATCH_ROWS = 1_000
 _NOISE_SEED = 0
 
 
+def watch_samples(subject: Subject) -> dict[str, float]:
+    """What tells after an epoch how close samples have come: fcd and `class_figures`, where `measure_samples` can."""
+    if not (network := _network_for(subject)):
+        return {}
+    features, probabilities = network(_draw(subject)[0])
+    if not features.isfinite().all():
+        return {"fcd": math.nan}
+    reals = _anchors(network, subject.dataset, subject.split).reals
+    return {"fcd": frechet_distance(FeatureSet(features=features), reals), **class_figures(probabilities)}
+
+
 def measure_samples(subject: Subject) -> dict[str, float]:
     """`sample_figures` of as many samples as the split has images, at most 10 000, against those images.
 
     Each has a `_floor`, what training images get in the samples' place, and a `_ceiling`, what uniform noise gets. Of
-    models that sample, on images that the classifier knows and that are at least `MIN_ROWS` in number.
+    models that sample, on images that the classifier knows and that are at least `MIN_ROWS` in number. Of models that
+    take labels, label_accuracy too: part of the samples that the classifier takes for the class that was asked for.
     """
-    variant = subject.variant
-    if not isinstance(variant, Generative) or not variant.can_sample:
-        return {}
-    network = fashion_mnist_network()
-    num_images = min(len(subject.images), len(subject.dataset.images_of("train")))
-    if not network.knows(subject.dataset) or num_images < MIN_ROWS:
+    if not (network := _network_for(subject)):
         return {}
     anchors = _anchors(network, subject.dataset, subject.split)
-    generator = subject.generator()
-    batches = torch.split(subject.images[:_MAX_SAMPLES], _BATCH_ROWS)
-    samples = torch.cat([variant.sample(len(batch), generator).cpu() for batch in batches])
+    samples, labels = _draw(subject)
+    features, probabilities = network(samples)
+    is_right = None if labels is None else probabilities.argmax(dim=1) == labels
     return {
-        **sample_figures(network, samples, anchors.reals),
+        **sample_figures(features, probabilities, anchors.reals),
+        **({} if is_right is None else {"label_accuracy": is_right.double().mean().item()}),
         **{f"{name}_floor": value for name, value in anchors.floors.items()},
         **{f"{name}_ceiling": value for name, value in anchors.ceilings.items()},
     }
 
 
-def sample_figures(network: FeatureNetwork, samples: Tensor, reals: FeatureSet) -> dict[str, float]:
-    """Figures of samples [N, C, H, W] in [0, 1] against the features of real images.
+def _network_for(subject: Subject) -> FeatureNetwork | None:
+    """The classifier that samples of the variant can be judged by, and None where there is none."""
+    if not isinstance(subject.variant, Generative) or not subject.variant.can_sample:
+        return None
+    network = fashion_mnist_network()
+    num_images = min(len(subject.images), len(subject.dataset.images_of("train")))
+    return network if network.knows(subject.dataset) and num_images >= MIN_ROWS else None
+
+
+def _draw(subject: Subject) -> tuple[Tensor, Tensor | None]:
+    """As many samples as the split has images, at most 10 000, on the CPU, and the labels that they were drawn for."""
+    variant = subject.variant
+    assert isinstance(variant, Generative), "others do not sample"
+    generator = subject.generator()
+    samples, labels = [], []
+    for batch in torch.split(subject.images[:_MAX_SAMPLES], _BATCH_ROWS):
+        rows_labels = variant.labels_in_turn(len(batch))
+        samples.append(variant.sample(len(batch), generator, rows_labels).cpu())
+        labels += [] if rows_labels is None else [rows_labels.cpu()]
+    return torch.cat(samples), torch.cat(labels) if labels else None
+
+
+def sample_figures(features: Tensor, probabilities: Tensor, reals: FeatureSet) -> dict[str, float]:
+    """Figures of what the classifier makes of samples, features [N, F] and probabilities [N, K], against real images.
 
     - fcd, kid: see `frechet_distance` and `kernel_distance`;
     - precision, recall, density, coverage: see `neighbourhood_figures`;
     - smallest_class_share, class_entropy_nats: see `class_figures`.
     """
-    features, probabilities = network(samples)
     seen = FeatureSet(features=features)
     return {
         "fcd": frechet_distance(seen, reals),
@@ -103,5 +133,7 @@ def _make_anchors(network: FeatureNetwork, dataset: Dataset, split: Split) -> _A
     others = to_floats(dataset.images_of("train")[: len(images)])
     noise = torch.rand(images.shape, generator=Generator().manual_seed(_NOISE_SEED))
     return _Anchors(
-        reals=reals, floors=sample_figures(network, others, reals), ceilings=sample_figures(network, noise, reals)
+        reals=reals,
+        floors=sample_figures(*network(others), reals),
+        ceilings=sample_figures(*network(noise), reals),
     )

@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from latentry.v1 import manifest_pb2, tensor_pb2
 
 from latentry_trainer.evaluation.anomaly import SCORE_QUANTILE
-from latentry_trainer.variants.base import ExportGraph, GraphTensor
+from latentry_trainer.variants.base import ExportGraph, GraphTensor, Style
 
 _DATA_TYPES = {torch.float32: tensor_pb2.DATA_TYPE_FLOAT32, torch.int64: tensor_pb2.DATA_TYPE_INT64}
 _PACKAGES = ("latentry-trainer", "numpy", "onnx", "onnxruntime", "onnxscript", "torch")
@@ -84,6 +84,14 @@ def describe_score(metrics: Mapping[str, Mapping[str, float]]) -> manifest_pb2.S
     if threshold is None:
         return None
     return manifest_pb2.ScoreCalibration(quantile=SCORE_QUANTILE, threshold=threshold)
+
+
+def describe_style(style: Style | None) -> manifest_pb2.StyleSpec | None:
+    """Returns the layers that take styles, and the mean style; None where the generator has no styles."""
+    if style is None:
+        return None
+    mean_style = style.mean_style.tolist()
+    return manifest_pb2.StyleSpec(num_layers=style.num_layers, style_dim=len(mean_style), mean_style=mean_style)
 
 
 def to_json(manifest: manifest_pb2.Manifest) -> bytes:

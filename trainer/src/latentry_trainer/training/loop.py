@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -15,7 +14,8 @@ from latentry_trainer.config import TrainingConfig
 from latentry_trainer.data import Dataset, to_floats
 from latentry_trainer.evaluation import validate
 from latentry_trainer.parallel import World
-from latentry_trainer.training.ema import update_average
+from latentry_trainer.training.best import better, take_best
+from latentry_trainer.training.ema import MovingAverage
 from latentry_trainer.training.log import Log, Metrics
 from latentry_trainer.training.optimizers import make_optimizer
 from latentry_trainer.training.progress import DivergedError, Position, check_finite
@@ -55,9 +55,9 @@ def train(
     world.check_batches(len(images), config.batch_size)
 
     # Average: what is measured and exported.
-    average = deepcopy(variant).requires_grad_(requires_grad=False)
-    average_weights: list[Tensor] = [*average.parameters()]
-    weights: list[Tensor] = [*variant.parameters()]
+    moving_average = MovingAverage(variant, config.average_half_life_images)
+    average = moving_average.variant
+    best = state.get("best") if state else None
 
     # Position: the beginning, or the checkpoint's.
     stages = variant.stages(config)
@@ -76,17 +76,20 @@ def train(
         while position.epoch < stage.num_epochs:
             # Epoch: every image once, in the epoch's own order.
             variant.train()
+            num_stage_images = stage.num_epochs * len(images)
             batches = torch.split(_order(len(images), config.seed, position).to(device), config.batch_size)
             window = Window(stage, len(batches), device, world)
 
             for rows in batches[position.step :]:
                 # Step: each phase moves its own weights, then the average follows.
                 own_rows = world.own(rows)
+                stage_images_seen = position.epoch * len(images) + position.step * config.batch_size
                 batch = Batch(
                     inputs=to_floats(images[own_rows]),
                     labels=None if labels is None else labels[own_rows],
                     generator=generator,
-                    images_seen=position.epoch * len(images) + position.step * config.batch_size,
+                    images_seen=stage_images_seen,
+                    progress=stage_images_seen / num_stage_images,
                     num_rows=len(rows),
                     world=world,
                 )
@@ -94,13 +97,7 @@ def train(
                 window.add(losses, len(rows))
                 position.step += 1
                 position.images_seen += len(rows)
-                update_average(
-                    average_weights,
-                    weights,
-                    num_images=len(rows),
-                    images_seen=position.images_seen,
-                    half_life_images=config.average_half_life_images,
-                )
+                moving_average.update(num_images=len(rows), images_seen=position.images_seen)
 
                 is_epoch_done = position.step == len(batches)
                 is_stopping = should_stop()
@@ -116,6 +113,7 @@ def train(
                     figures = validate(average, dataset, "validation", device)
                     check_finite(figures, position)
                     log.write(_metrics(stage, position, "validation", figures))
+                    best = better(best, average, figures, position)
                     log.end_epoch(stage.name, position.epoch + 1, stage.num_epochs)
                     after_epoch(average, position.images_seen)
                     position.epoch, position.step = position.epoch + 1, 0
@@ -124,9 +122,10 @@ def train(
                 position.wall_time_s = time.perf_counter() - start_s
                 is_done = position.stage == len(stages) - 1 and position.epoch == stage.num_epochs
                 if is_done:
+                    take_best(average, best)
                     after_training(average)
                 if is_done or is_stopping or position.images_seen - last_save >= config.checkpoint_interval_images:
-                    save(_state(variant, average, optimizers, generator, position))
+                    save({**_state(variant, average, optimizers, generator, position), "best": best})
                     last_save = position.images_seen
                 if is_stopping:
                     return is_done
@@ -139,7 +138,7 @@ def initial_state(variant: Variant, config: TrainingConfig) -> dict[str, Any]:
     generator = Generator(next(variant.parameters()).device).manual_seed(config.seed)
     first = variant.stages(config)[0]
     optimizers = {phase.name: make_optimizer(phase.optimizer, phase.module.parameters()) for phase in first.phases}
-    return _state(variant, variant, optimizers, generator, Position())
+    return {**_state(variant, variant, optimizers, generator, Position()), "best": None}
 
 
 def _order(num_images: int, seed: int, position: Position) -> Tensor:
@@ -162,6 +161,8 @@ def _step(stage: Stage, optimizers: Mapping[str, Optimizer], batch: Batch, step:
             batch.world.add_up([weight.grad for weight in weights if weight.grad is not None])
             optimizer.step()
             optimizer.zero_grad()
+            if phase.after_step:
+                phase.after_step()
             losses[phase.name] = loss.detach()
     return losses
 

@@ -54,6 +54,8 @@ class Trained:
     """The run's."""
     position: Position
     """Where the run was."""
+    images_seen: int
+    """Images that these weights have seen: to the end, or to the best epoch where that is kept."""
 
 
 def read_config(run_folder: Path) -> RunConfig:
@@ -95,11 +97,19 @@ def load_trained(run_folder: Path) -> Trained:
     facts = facts_of(state)
     variant = build_variant(config, facts.input_shape, len(facts.label_names))
     try:
-        variant.load_state_dict(state["average"])
+        best = state.get("best")
+        variant.load_state_dict(best["weights"] if best else state["average"])
     except RuntimeError as error:
         reason = " ".join(str(error).split())  # PyTorch's takes several lines
         raise ValueError(f"the checkpoint of {run_folder} does not fit its configuration: {reason}") from error
-    return Trained(variant=variant.eval(), config=config, facts=facts, position=Position(**state["position"]))
+    position = Position(**state["position"])
+    return Trained(
+        variant=variant.eval(),
+        config=config,
+        facts=facts,
+        position=position,
+        images_seen=best["images_seen"] if best else position.images_seen,
+    )
 
 
 def facts_of(state: Mapping[str, Any]) -> Facts:

@@ -3,10 +3,12 @@
 import torch
 
 from latentry_trainer.config import RunConfig
+from latentry_trainer.variants.adversarial import Adversarial
 from latentry_trainer.variants.autoencoder import Autoencoder
 from latentry_trainer.variants.autoencoders import AUTOENCODERS
 from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage, Variant
 from latentry_trainer.variants.classifier import Classifier, ConvClassifier
+from latentry_trainer.variants.dcgan import DCGAN
 from latentry_trainer.variants.denoising import Denoising
 from latentry_trainer.variants.encoder_classifier import EncoderClassifier
 from latentry_trainer.variants.gan import GAN
@@ -16,6 +18,7 @@ from latentry_trainer.variants.vae import Variational
 VARIANTS: dict[str, type[Variant]] = {
     **AUTOENCODERS,
     "gan": GAN,
+    "dcgan": DCGAN,
     "classifier": ConvClassifier,
     "encoder-classifier": EncoderClassifier,
 }
@@ -32,7 +35,7 @@ def build_variant(config: RunConfig, input_shape: tuple[int, ...], num_labels: i
     variant = VARIANTS[config.variant]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
-        if variant.needs_labels:
+        if variant.needs_labels(config.model):
             return variant(config.model, input_shape, num_labels)
         return variant(config.model, input_shape)
 
@@ -40,6 +43,7 @@ def build_variant(config: RunConfig, input_shape: tuple[int, ...], num_labels: i
 __all__ = [
     "PCA",
     "VARIANTS",
+    "Adversarial",
     "Autoencoder",
     "Batch",
     "Classifier",

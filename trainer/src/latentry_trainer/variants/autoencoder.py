@@ -17,7 +17,6 @@ from latentry_trainer.variants.mixture import MixturePrior
 class Autoencoder(Generative):
     """An encoder and a decoder, trained in one stage by one optimiser."""
 
-    capabilities = frozenset({"ENCODE", "DECODE", "RECONSTRUCT", "INTERPOLATE", "SAMPLE", "SCORE"})
     fits_prior: ClassVar[bool] = True
     """Whether its prior is fitted to the codings after training; otherwise training has made them N(0, I)."""
     encoder: nn.Module
@@ -38,12 +37,18 @@ class Autoencoder(Generative):
         self.to_images = ToImages(input_shape, config.output)
         self.prior = MixturePrior()
 
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """It cannot sample before its prior is fitted, which is when training is done."""
+        others = {"ENCODE", "DECODE", "RECONSTRUCT", "INTERPOLATE", "SCORE"}
+        return frozenset(others | {"SAMPLE"} if self.can_sample else others)
+
     def encode(self, inputs: Tensor) -> Tensor:
         """Images [N, *input] -> codings [N, *codings]."""
         codings: Tensor = self.encoder(inputs)
         return codings
 
-    def decode(self, codings: Tensor) -> Tensor:
+    def decode(self, codings: Tensor, labels: Tensor | None = None) -> Tensor:  # noqa: ARG002 (autoencoders take none)
         """Codings [N, *codings] -> images [N, *input]."""
         images: Tensor = self.to_images(self.decoder(codings))
         return images
@@ -57,10 +62,14 @@ class Autoencoder(Generative):
         """Where a prior is to be fitted, once it is."""
         return self.prior.is_fitted or not self.fits_prior
 
-    def sample(self, num_rows: int, generator: Generator) -> Tensor:
+    def anomaly_scores(self, batch: Batch) -> Tensor:
+        """The mean squared error of each row's reconstruction, [N]."""
+        return (self.reconstruct(batch.inputs) - batch.inputs).square().flatten(1).mean(dim=1)
+
+    def sample(self, num_rows: int, generator: Generator, labels: Tensor | None = None) -> Tensor:
         """Draws images [num_rows, *input]: decodes codings of the fitted prior, of N(0, I) where there is none."""
         if not self.prior.is_fitted:
-            return super().sample(num_rows, generator)
+            return super().sample(num_rows, generator, labels)
         return self.decode(
             self.prior(torch.randn(num_rows, self.prior.noise_size, generator=generator, device=generator.device))
         )

@@ -31,6 +31,8 @@ class Batch:
     """On the inputs' device; the same in every process."""
     images_seen: int = 0
     """Images that the stage has shown before this batch."""
+    progress: float = 0.0
+    """The same as a part of all that the stage shows, in [0, 1)."""
     num_rows: int | None = None
     """Rows of all processes; None: these are all."""
     world: World = ALONE
@@ -85,6 +87,8 @@ class Phase:
     """How its weights are moved."""
     interval: int = 1
     """Run in every `interval`-th step."""
+    after_step: Callable[[], None] | None = None
+    """Called when the weights have been moved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,16 @@ class Stage:
     """Passes over the training images."""
     phases: tuple[Phase, ...]
     """Run in this order in each step."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Style:
+    """What a bundle says of a style-based generator."""
+
+    num_layers: int
+    """Number of layers that take a style, the coarsest first."""
+    mean_style: Tensor
+    """The moving average of the styles seen in training, [W]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +145,7 @@ class Variant(nn.Module, ABC):
     Args:
         config: The variant's own options, of the type `Config`.
         input_shape: Shape of one image, (channels, height, width), or of one vector, (values,).
-        num_labels: Number of classes; only variants that need labels take it.
+        num_labels: Number of classes; only variants whose options need labels take it.
 
     Raises:
         ValueError: The variant cannot take inputs of this shape; the message says which it can.
@@ -139,14 +153,22 @@ class Variant(nn.Module, ABC):
 
     Config: ClassVar[type[VariantConfig]]
     """The variant's own options."""
-    capabilities: ClassVar[frozenset[str]]
-    """The operations that its graphs allow: names of `latentry.v1.Capability` without the prefix."""
-    needs_labels: ClassVar[bool] = False
-    """Whether its objectives use the batch's labels."""
+    best_by: ClassVar[str | None] = None
+    """The validation figure, lower is better, by which the best epoch is kept; None: the last epoch is."""
 
     def __init__(self, config: VariantConfig, input_shape: tuple[int, ...], num_labels: int = 0) -> None:  # noqa: ARG002 (for those that need them)
         super().__init__()
         self.input_shape = input_shape
+
+    @classmethod
+    def needs_labels(cls, config: VariantConfig) -> bool:  # noqa: ARG003 (for those that may)
+        """Whether a variant with these options is trained on labels."""
+        return False
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> frozenset[str]:
+        """The operations that its graphs allow: names of `latentry.v1.Capability` without the prefix."""
 
     @property
     def codings_shape(self) -> tuple[int, ...]:
@@ -168,6 +190,15 @@ class Variant(nn.Module, ABC):
     def validation_metrics(self, batch: Batch) -> Mapping[str, Tensor]:
         """Figures of a batch, each a scalar: the mean over the rows. Empty where nothing is comparable."""
 
+    def anomaly_scores(self, batch: Batch) -> Tensor | None:  # noqa: ARG002 (for those that have some)
+        """How unusual each row of a batch is, [N], higher is more so; None where the model has no such score."""
+        return None
+
+    @property
+    def style(self) -> Style | None:
+        """Of style-based generators only."""
+        return None
+
     @abstractmethod
     def graph_modules(self) -> tuple[ExportGraph, ...]:
         """The networks to export, one a role, in eval mode."""
@@ -176,20 +207,36 @@ class Variant(nn.Module, ABC):
 class Generative(Variant):
     """A variant that makes images of codings."""
 
+    num_labels: int = 0
+    """Number of classes that it makes images of by their labels; 0: it takes no labels."""
+
     @property
     @abstractmethod
     def codings_shape(self) -> tuple[int, ...]:
         """Shape of one row of codings."""
 
     @abstractmethod
-    def decode(self, codings: Tensor) -> Tensor:
-        """Codings [N, *codings] -> images [N, *input]."""
+    def decode(self, codings: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Codings [N, *codings], and labels [N] where it takes some -> images [N, *input]."""
 
     @property
     def can_sample(self) -> bool:
         """Whether there is a prior to draw codings from."""
         return True
 
-    def sample(self, num_rows: int, generator: Generator) -> Tensor:
-        """Draws images [num_rows, *input]: decodes codings ~ N(0, I)."""
-        return self.decode(torch.randn(num_rows, *self.codings_shape, generator=generator, device=generator.device))
+    def sample(self, num_rows: int, generator: Generator, labels: Tensor | None = None) -> Tensor:
+        """Draws images [num_rows, *input]: decodes codings ~ N(0, I).
+
+        Args:
+            num_rows: How many.
+            generator: On the variant's device.
+            labels: int64 [num_rows], where it takes some; None: each class in turn.
+        """
+        codings = torch.randn(num_rows, *self.codings_shape, generator=generator, device=generator.device)
+        return self.decode(codings, self.labels_in_turn(num_rows) if labels is None else labels)
+
+    def labels_in_turn(self, num_rows: int) -> Tensor | None:
+        """Labels 0, 1, … again and again, int64 [num_rows], on the variant's device; None where it takes none."""
+        if not self.num_labels:
+            return None
+        return torch.arange(num_rows, device=next(self.parameters()).device) % self.num_labels

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from math import prod
-from typing import ClassVar
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -18,12 +17,20 @@ from latentry_trainer.variants.layers import dense, linear
 class Classifier(Variant):
     """A network that gives features, and a dense layer that makes classes of them."""
 
-    capabilities = frozenset({"CLASSIFY"})
-    needs_labels: ClassVar[bool] = True
     features: nn.Module
     """Images [N, *input] -> features [N, features_size]: the last hidden layer."""
     classes: nn.Linear
     """Features [N, features_size] -> logits [N, num_labels]."""
+
+    @classmethod
+    def needs_labels(cls, config: VariantConfig) -> bool:  # noqa: ARG003 (all of them do)
+        """They all are."""
+        return True
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """They classify."""
+        return frozenset({"CLASSIFY"})
 
     def loss(self, batch: Batch) -> Tensor:
         """The objective of a batch, a scalar: the cross-entropy of its labels."""

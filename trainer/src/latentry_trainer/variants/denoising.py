@@ -17,7 +17,10 @@ from latentry_trainer.variants.stacked import Stacked
 class Denoising(Stacked):
     """A stacked autoencoder trained on corrupted images."""
 
-    capabilities = Stacked.capabilities | {"DENOISE"}
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Those of other autoencoders, and it denoises."""
+        return super().capabilities | {"DENOISE"}
 
     @abstractmethod
     def corrupt(self, batch: Batch) -> Tensor:
