@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from latentry_trainer.data import Dataset
+from latentry_trainer.report.alarms import collect_spells
 from latentry_trainer.report.codings import write_activations, write_codings
 from latentry_trainer.report.curves import collect_curves, draw_curves
 from latentry_trainer.report.figures import describe
@@ -16,9 +17,11 @@ from latentry_trainer.report.grids import as_images, tile, write_grid
 from latentry_trainer.report.pictures import NUM_COLUMNS, NUM_INPUTS, draw, write_pictures
 from latentry_trainer.report.report import write_report
 from latentry_trainer.report.tables import tabulate_information, tabulate_stages
+from latentry_trainer.report.timelapse import write_timelapse
 from latentry_trainer.report.tsne import embed, write_map
 from latentry_trainer.training.log import Metrics
 from latentry_trainer.variants.base import Variant
+from latentry_trainer.variants.classifier import ConvClassifier
 from latentry_trainer.variants.denoising import DenoiseGaussian
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked
@@ -87,6 +90,7 @@ def test_vectors_are_drawn_as_squares() -> None:
         (DenoiseGaussian(DenoiseGaussian.Config(), SHAPE), {"denoising": 3 * NUM_INPUTS, "interpolation": 70}),
         (VAE(VAE.Config(), SHAPE), {"reconstructions": 2 * NUM_INPUTS, "interpolation": 70, "samples": 60}),
         (GAN(GAN.Config(), SHAPE), {"samples": 60}),
+        (ConvClassifier(ConvClassifier.Config(), SHAPE, 10), {"classes": NUM_INPUTS}),
     ],
 )
 def test_every_variant_has_its_pictures_the_same_for_a_seed(variant: Variant, num_images: dict[str, int]) -> None:
@@ -200,6 +204,31 @@ def test_activations_of_any_codings_are_drawn(tmp_path: Path, codings: np.ndarra
     write_activations(tmp_path / "activations.png", codings)
     with Image.open(tmp_path / "activations.png") as picture:
         picture.verify()
+
+
+# Alarms
+
+
+def epoch(number: int, **values: float) -> Metrics:
+    return Metrics(images_seen=100 * number, stage="joint", epoch=number, split="validation", values=values)
+
+
+def test_alarms_of_epochs_in_a_row_are_one_spell() -> None:
+    lines = [
+        epoch(1, smallest_class_share=0.0),
+        Metrics(images_seen=150, stage="joint", epoch=2, split="train", values={"critic_loss": 0.1}),
+        epoch(2, smallest_class_share=0.0005, critic_accuracy=1.0),
+        epoch(3, smallest_class_share=0.05, critic_accuracy=1.0),
+        epoch(4, smallest_class_share=0.0, critic_accuracy=0.9),
+    ]
+    spells = collect_spells(lines)
+    assert [(spell.kind, spell.first.epoch, spell.last.epoch) for spell in spells] == [
+        ("missing class", 1, 2),
+        ("critic ahead", 2, 3),
+        ("missing class", 4, 4),
+    ]
+    assert "the rarest class has 0.05 % of the samples" in spells[0].message
+    assert collect_spells([epoch(1, bce=0.3)]) == []
 
 
 # Curves, tables and figures
@@ -324,6 +353,7 @@ def run_folder(tmp_path: Path) -> Path:
     variant = VAE(VAE.Config(), SHAPE)
     for images_seen in range(0, 10_000, 1_000):
         write_pictures(tmp_path / "grids", variant, torch.rand(NUM_INPUTS, *SHAPE), images_seen=images_seen)
+    write_timelapse(tmp_path)
     write_map(tmp_path / "tsne.png", np.random.default_rng(0).random((20, 2)))
     write_activations(tmp_path / "activations.png", np.random.default_rng(0).random((20, 2)))
     return tmp_path
@@ -361,13 +391,43 @@ def test_the_report_has_every_part(run_folder: Path) -> None:
 def test_the_report_loads_nothing_and_its_pictures_are_whole(run_folder: Path) -> None:
     html = write_report(run_folder, facts={}, targets={}).read_text(encoding="utf-8")
     page = Page(html)
-    assert {source.split(",")[0] for source in page.sources} == {"data:image/png;base64"}
+    kinds = [source.split(",")[0] for source in page.sources]
+    assert kinds.count("data:image/webp;base64") == 1
+    assert kinds.count("data:image/png;base64") == len(kinds) - 1
     assert not page.tags & {"script", "link", "iframe", "object"}
     assert "url(" not in html
     assert "@import" not in html
     assert html.count(">Earlier in the run<") == 3
-    # Of ten grids every second one, the last included; the map, the activations and the curves.
-    assert len(page.sources) == 3 * 5 + 3
+    # Of ten grids every second one, the last included; the map, the activations and the curves; the film and its still.
+    assert len(page.sources) == 3 * 5 + 3 + 2
+
+
+def test_the_film_stands_still_where_less_motion_is_asked_for(run_folder: Path) -> None:
+    html = write_report(run_folder, facts={}, targets={}).read_text(encoding="utf-8")
+    film = html[html.index("<picture>") : html.index("</picture>")]
+    assert re.search(r'<source media="\(prefers-reduced-motion: no-preference\)" srcset="data:image/webp;', film)
+    assert re.search(r'<img class="film" src="data:image/png;', film)
+    (run_folder / "timelapse.webp").unlink()
+    assert "<picture>" not in write_report(run_folder, facts={}, targets={}).read_text(encoding="utf-8")
+
+
+def test_the_classes_of_the_columns_are_named(run_folder: Path) -> None:
+    classes = [f"class {i}" for i in range(12)]
+    html = write_report(run_folder, facts={}, targets={}, sampled_classes=classes).read_text(encoding="utf-8")
+    assert f"Each column is of one class: {', '.join(classes[:10])}." in html
+
+
+def test_alarms_are_shown_with_when_they_were_raised(run_folder: Path) -> None:
+    lines = [
+        {"images_seen": 1000 * n, "stage": "joint", "epoch": n, "split": "validation", "values": {"critic_accuracy": 1}}
+        for n in (2, 3, 4)
+    ]
+    (run_folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = Page(write_report(run_folder, facts={}, targets={}).read_text(encoding="utf-8"))
+    assert page.ids.index("alarms") == page.ids.index("figures") + 1
+    assert "critic ahead" in page.text
+    assert "joint 2 to joint 4" in page.text
+    assert "2 000 to 4 000" in page.text
 
 
 def test_text_from_outside_is_text(run_folder: Path) -> None:

@@ -22,6 +22,7 @@ from latentry_trainer.presets import PRESETS
 from latentry_trainer.report.codings import write_codings
 from latentry_trainer.report.pictures import NUM_INPUTS, write_pictures
 from latentry_trainer.report.report import write_report
+from latentry_trainer.report.timelapse import write_timelapse
 from latentry_trainer.run_folder import EVALUATION_FILE, Destination
 from latentry_trainer.training.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from latentry_trainer.training.device import describe_device, prepare_cpu, resolve_device
@@ -38,7 +39,7 @@ from latentry_trainer.training.trained import (
     read_state,
     with_facts,
 )
-from latentry_trainer.variants import VARIANTS, Autoencoder, Variant, build_variant
+from latentry_trainer.variants import VARIANTS, Autoencoder, Generative, Variant, build_variant
 
 GRIDS_FOLDER = "grids"
 
@@ -183,6 +184,8 @@ def finish(run_folder: Path, dataset: Dataset, destination: Destination) -> Fini
     trained = load_trained(run_folder)
     if isinstance(trained.variant, Autoencoder):
         write_codings(run_folder, trained.variant, dataset)
+    write_timelapse(run_folder)
+    is_conditional = isinstance(trained.variant, Generative) and trained.variant.num_labels
     preset = PRESETS.get(trained.config.preset)
     report = write_report(
         run_folder,
@@ -196,6 +199,7 @@ def finish(run_folder: Path, dataset: Dataset, destination: Destination) -> Fini
             "bundle": str(bundle),
         },
         targets=preset.targets if preset and preset.config == trained.config else {},
+        sampled_classes=trained.facts.label_names if is_conditional else (),
     )
     return Finished(run_folder=run_folder, bundle=bundle, report=report, evaluation=evaluation)
 

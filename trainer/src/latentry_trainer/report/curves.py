@@ -11,6 +11,7 @@ from latentry_trainer.training.log import Metrics
 
 _NUM_COLUMNS = 3
 _LOSS_SUFFIX = "_loss"
+_LOGARITHMIC = frozenset({"validation fcd"})  # it falls by powers of ten
 
 Curve = list[tuple[int, float]]
 """Pairs of images seen and value."""
@@ -41,6 +42,8 @@ def draw_curves(panels: dict[str, dict[str, Curve]]) -> bytes:
             axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=name, marker=".", markersize=4)
         if len(curves) > 1:
             axes.legend(frameon=False, labelcolor=GREY, fontsize=8)
+        if title in _LOGARITHMIC:
+            axes.set_yscale("log")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         tidy(axes, title)
     for axes in grid[len(panels) :]:

@@ -35,7 +35,10 @@ _MEANINGS: dict[str, tuple[_Better, str]] = {
     "coverage":             ("higher", "part of the images that have a sample near them"),
     "smallest_class_share": ("higher", "part of the samples in the rarest class"),
     "class_entropy_nats":   ("higher", "entropy of the samples' mean class prediction"),
-    "score_threshold":      ("lower",  "anomaly score, the reconstruction's error, that 99 % of the images stay under"),
+    "label_accuracy":       ("higher", "part of the samples whose likeliest class is the one that was asked for"),
+    "critic_accuracy":      ("lower",  "part of pairs in which the critic gives an image a higher score than a sample"),
+    "encoder_mse":          ("lower",  "mean squared error of images that are encoded and generated again"),
+    "score_threshold":      ("lower",  "anomaly score that 99 % of the images stay under"),
     "false_alarm_rate":     ("lower",  "part of usual images with a score above the threshold"),
     "anomaly_recall":       ("higher", "part of the held-out class with a score above the threshold"),
     "auroc":                ("higher", "chance that an image of the held-out class has a higher score than another"),
@@ -75,6 +78,12 @@ def describe(evaluation: Mapping[str, Mapping[str, float]], targets: Mapping[str
     usual = [name for name in _MEANINGS if name in names]
     others = [name for name in names if name not in _MEANINGS]
     return [_figure(name, evaluation, targets.get(name)) for name in usual + others]
+
+
+def is_higher_better(name: str) -> bool:
+    """Whether of two values of a figure the higher one is better."""
+    better, _ = _MEANINGS.get(name, ("lower", ""))
+    return better == "higher"
 
 
 def _figure(name: str, evaluation: Mapping[str, Mapping[str, float]], target: float | None) -> Figure:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from latentry_trainer.report.grids import as_images, write_grid
-from latentry_trainer.variants import Autoencoder, Batch, Denoising, Generative, Variant
+from latentry_trainer.variants import Autoencoder, Batch, Classifier, Denoising, Generative, Variant
 
 NUM_COLUMNS = 10
 NUM_INPUTS = 2 * NUM_COLUMNS
@@ -30,7 +30,9 @@ def draw(variant: Variant, inputs: Tensor, labels: Tensor | None = None, *, seed
     Returns:
         Images [M, C, H, W] or vectors [M, D] to lay out in rows of 10, by the picture's name: `reconstructions` (a row
         of originals, a row of what became of them, …), `denoising` (originals, corrupted, denoised, …),
-        `interpolation` (see `_interpolate`; of at least 12 inputs), `samples` (where there is a prior to draw from).
+        `interpolation` (see `_interpolate`; of at least 12 inputs), `samples` (where there is a prior to draw from; a
+        variant that takes labels has a class in each column), `classes` (a classifier's inputs, in the order of what
+        they are taken for).
     """
     variant.eval()
     generator = Generator(inputs.device).manual_seed(seed)
@@ -44,7 +46,9 @@ def draw(variant: Variant, inputs: Tensor, labels: Tensor | None = None, *, seed
         if len(inputs) >= prod(_CORNERS):
             pictures["interpolation"] = _interpolate(variant, inputs[_classes_in_turn(inputs, labels)])
     if isinstance(variant, Generative) and variant.can_sample:
-        pictures["samples"] = variant.sample(_NUM_SAMPLES, generator)
+        pictures["samples"] = variant.sample(_NUM_SAMPLES, generator, _classes_by_column(variant, inputs.device))
+    if isinstance(variant, Classifier):
+        pictures["classes"] = inputs[variant.classes(variant.features(inputs)).argmax(dim=1).argsort(stable=True)]
     return pictures
 
 
@@ -55,6 +59,14 @@ def write_pictures(
     for name, images in draw(variant, inputs, labels, seed=seed).items():
         path = folder / f"{name}-{images_seen:09d}.png"
         write_grid(path, as_images(images.cpu().numpy()), num_columns=NUM_COLUMNS)
+
+
+def _classes_by_column(variant: Generative, device: torch.device) -> Tensor | None:
+    """Labels of the samples, int64 [60]: the first class in the first column …; None where the variant takes none."""
+    if not variant.num_labels:
+        return None
+    columns = torch.arange(NUM_COLUMNS, device=device) % variant.num_labels
+    return columns.repeat(_NUM_SAMPLES // NUM_COLUMNS)
 
 
 def _in_turn(*sets: Tensor) -> Tensor:

@@ -3,17 +3,20 @@
 import json
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from latentry_trainer.report.alarms import collect_spells
 from latentry_trainer.report.codings import ACTIVATIONS_FILE, MAP_FILE
 from latentry_trainer.report.curves import collect_curves, draw_curves
 from latentry_trainer.report.figures import describe
+from latentry_trainer.report.pictures import NUM_COLUMNS
 from latentry_trainer.report.tables import tabulate_information, tabulate_stages
+from latentry_trainer.report.timelapse import TIMELAPSE_FILE
 from latentry_trainer.training.log import METRICS_FILE, Metrics, read_metrics
 
 _CAPTIONS = {
@@ -24,18 +27,22 @@ _CAPTIONS = {
         "between theirs."
     ),
     "samples": "New images, drawn from the same codings each time.",
+    "classes": "Images in the order of the classes that they are taken for.",
 }
 _MAX_EARLIER = 6
 
 
-def write_report(run_folder: Path, *, facts: Mapping[str, str], targets: Mapping[str, float]) -> Path:
+def write_report(
+    run_folder: Path, *, facts: Mapping[str, str], targets: Mapping[str, float], sampled_classes: Sequence[str] = ()
+) -> Path:
     """Writes `report.html` into a run folder from what else is there, and returns its path.
 
     Args:
         run_folder: Holds config.json; shown where they exist: evaluation.json ({split: {name: value}}), metrics.jsonl,
-            grids/<picture>-<images seen>.png, tsne.png and activations.png.
+            grids/<picture>-<images seen>.png, timelapse.webp, tsne.png and activations.png.
         facts: What stands at the top, by name: data set, device, training time …
         targets: What figures should reach, by the figure's name.
+        sampled_classes: Names of the classes that samples are drawn of, where the model takes labels.
     """
     configuration = json.loads((run_folder / "config.json").read_text())
     evaluation_file = run_folder / "evaluation.json"
@@ -54,8 +61,10 @@ def write_report(run_folder: Path, *, facts: Mapping[str, str], targets: Mapping
         figures=describe(evaluation, targets),
         splits=list(evaluation),
         has_targets=bool(targets),
+        alarms=collect_spells(metrics),
         tables=[*tabulate_information(evaluation), *tabulate_stages(metrics)],
-        pictures=_pictures(run_folder / "grids"),
+        pictures=_pictures(run_folder / "grids", sampled_classes),
+        timelapse=_picture(run_folder / TIMELAPSE_FILE),
         codings_map=_picture(run_folder / MAP_FILE),
         activations=_picture(run_folder / ACTIVATIONS_FILE),
         curves=_curves(metrics),
@@ -80,7 +89,10 @@ class _Picture:
     earlier: list[_Grid]
 
 
-def _pictures(folder: Path) -> list[_Picture]:
+def _pictures(folder: Path, sampled_classes: Sequence[str]) -> list[_Picture]:
+    captions = dict(_CAPTIONS)
+    if sampled_classes:
+        captions["samples"] += f" Each column is of one class: {', '.join(sampled_classes[:NUM_COLUMNS])}."
     paths: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.glob("*-*.png")):
         paths[path.stem.rpartition("-")[0]].append(path)
@@ -89,7 +101,7 @@ def _pictures(folder: Path) -> list[_Picture]:
         *earlier, last = (
             _Grid(images_seen=_images_seen(path), uri=_data_uri(path.read_bytes())) for path in _some(paths[name])
         )
-        pictures.append(_Picture(name=name, caption=_CAPTIONS.get(name, ""), last=last, earlier=earlier))
+        pictures.append(_Picture(name=name, caption=captions.get(name, ""), last=last, earlier=earlier))
     return pictures
 
 
@@ -104,7 +116,7 @@ def _images_seen(path: Path) -> int:
 
 
 def _picture(path: Path) -> str | None:
-    return _data_uri(path.read_bytes()) if path.exists() else None
+    return _data_uri(path.read_bytes(), path.suffix.removeprefix(".")) if path.exists() else None
 
 
 def _curves(metrics: list[Metrics]) -> str | None:
@@ -121,5 +133,5 @@ def _options(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, json.dumps(value, ensure_ascii=False)
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(png).decode()}"
+def _data_uri(picture: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{b64encode(picture).decode()}"
