@@ -51,6 +51,8 @@ def server_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     bundles.Hashing().write(repository, "hashing")
     bundles.Classifier().write(repository, "classifier")
     bundles.ConditionalGan().write(repository, "cgan")
-    bundles.StyleGan().write(repository, "stylegan")
+    bundles.ScoredGan().write(repository, "dcgan")
+    bundles.EncodedStyleGan().write(repository, "stylegan")
+    bundles.ConditionalStyleGan().write(repository, "cstylegan")
     with serve(repository, "--threads", "1") as address:
         yield address

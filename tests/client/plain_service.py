@@ -177,6 +177,8 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
         response = pb.EncodeResponse(codings=to_message(codings))
         if request.model == "variational":
             response.log_variance.CopyFrom(to_message(-codings))
+        if request.model == "styled":
+            response.styles.CopyFrom(to_message(codings * 2))
         return response
 
     def _decode(self, request: pb.DecodeRequest) -> pb.DecodeResponse:
@@ -213,8 +215,11 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
 
     def _score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
         inputs = to_numpy(request.inputs)
-        scores = to_message(((inputs - decoded(encoded(inputs))) ** 2).mean((1, 2, 3)))
-        return pb.ScoreResponse(scores=scores, threshold=0.125 if request.model == "calibrated" else None)
+        scores = ((inputs - decoded(encoded(inputs))) ** 2).mean((1, 2, 3))
+        if request.labels:
+            scores = -scores - np.array(request.labels, np.float32)
+        threshold = 0.125 if request.model == "calibrated" else None
+        return pb.ScoreResponse(scores=to_message(scores), threshold=threshold)
 
     def _classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
         inputs = to_numpy(request.inputs)

@@ -88,6 +88,16 @@ def test_encode(latentry: Latentry) -> None:
     np.testing.assert_allclose(latentry.load("photos.npy")[:5], expected, atol=0.1)
 
 
+def test_encode_writes_styles_too(latentry: Latentry) -> None:
+    given = ("images.npy", "-o", "codings.npy", "--styles-output", "styles.npy")
+    assert latentry.json("encode", "stylegan", *given)["styles_output"] == "styles.npy"
+    expected = bundles.EncodedStyleGan().encode_styles(IMAGES)
+    np.testing.assert_allclose(latentry.load("styles.npy"), expected, atol=1e-5)
+    refused = latentry.refused(2, "encode", "vae", "images.npy", "-o", "no.npy", "--styles-output", "none.npy")
+    assert "--styles-output: expected a model whose encoder gives styles, got 'vae'" in refused
+    assert not list(latentry.folder.glob("no*.npy"))
+
+
 def test_decode(latentry: Latentry) -> None:
     latentry.ok("decode", "stacked", "codings.npy", "-o", "out.npy")
     expected = bundles.Autoencoder().decode(np.eye(3, dtype=np.float32))
@@ -117,6 +127,23 @@ def test_sample(latentry: Latentry) -> None:
     np.testing.assert_array_equal(latentry.load("first.npy"), latentry.load("again.npy"))
 
 
+def test_sample_with_labels_by_name_and_truncation(latentry: Latentry) -> None:
+    common = ("sample", "cstylegan", "--count", "2", "--seed", "5")
+    latentry.ok(*common, "--labels", "bag,boot", "--truncation-psi", "-0.5", "-o", "by-name.npy")
+    latentry.ok(*common, "--labels", "2,0", "--truncation-psi=-0.5", "--truncation-cutoff=2", "-o", "by-number.npy")
+    np.testing.assert_array_equal(latentry.load("by-name.npy"), latentry.load("by-number.npy"))
+    latentry.ok(*common, "--labels", "2,0", "-o", "whole.npy")
+    assert np.abs(latentry.load("whole.npy") - latentry.load("by-name.npy")).max() > 0.01
+
+
+def test_interpolate_seeds_of_a_gan(latentry: Latentry) -> None:
+    latentry.ok("interpolate", "dcgan", "--start", "seeds:1,2", "--end", "seeds:3,4", "--steps", "5", "-o", "way.png")
+    assert latentry.size("way.png") == (5 * 4 + 4 * 2, 2 * 4 + 2)
+    labelled = ("--start", "seeds:1", "--end", "photos/shoe0.png", "--labels", "bag", "--steps", "3")
+    answer = latentry.json("interpolate", "cstylegan", *labelled, "-o", "way.npy")
+    assert answer["shape"] == [1, 3, 1, 4, 4]
+
+
 def test_interpolate(latentry: Latentry) -> None:
     latentry.ok(
         "interpolate", "vae", "--start", "photos/shoe0.png", "--end", "photos/shoe1.png", "--steps=6", "-o", "way.png"
@@ -136,6 +163,26 @@ def test_style_mix(latentry: Latentry) -> None:
     assert (answer["shape"], answer["noise_seed"]) == ([2, 3, 1, 4, 4], 3)
     latentry.ok(*common, "--columns", "seeds:5,6", "--layout", "pairs", "-o", "pairs.npy")
     np.testing.assert_allclose(latentry.load("pairs.npy")[1], latentry.load("mix.npy")[1, 1], atol=1e-6)
+
+
+def test_style_mix_of_images_and_labelled_seeds_has_its_sources_at_the_edges(latentry: Latentry) -> None:
+    common = ("style-mix", "cstylegan", "--noise-seed", "3", "--truncation-psi", "0.5", "--truncation-cutoff", "1")
+    sources = ("--rows", "photos", "--columns", "seeds:7,8", "--column-labels", "bag,0")
+    latentry.ok(*common, *sources, "--layers", "1", "-o", "mix.png")
+    assert latentry.size("mix.png") == (3 * 4 + 2 * 2, 6 * 4 + 5 * 2)
+    cells = np.asarray(Image.open(latentry.folder / "mix.png")).astype(int)
+    drawn = [[cells[6 * r : 6 * r + 4, 6 * c : 6 * c + 4] for c in range(3)] for r in range(6)]
+    assert (drawn[0][0] == 255).all()
+    own = ("--layout", "pairs", "--layers", "0,1", "-o", "own.npy")
+    latentry.ok(*common, "--rows", "photos", "--columns", "photos", *own)
+    rows = [drawn[row][0] for row in range(1, 6)]
+    np.testing.assert_allclose(rows, latentry.load("own.npy")[:, 0] * 255, atol=0.6)
+    labels = ("--row-labels", "2,boot", "--column-labels", "2,0")
+    latentry.ok(*common, "--rows", "seeds:7,8", "--columns", "seeds:7,8", *labels, *own)
+    np.testing.assert_allclose(drawn[0][1:], latentry.load("own.npy")[:, 0] * 255, atol=0.6)
+    latentry.ok(*common, *sources, "--layers", "1", "-o", "mix.npy")
+    mixes = [drawn[row][1:] for row in range(1, 6)]
+    np.testing.assert_allclose(mixes, latentry.load("mix.npy")[:, :, 0] * 255, atol=0.6)
 
 
 def test_score(latentry: Latentry) -> None:
@@ -162,6 +209,16 @@ def test_score_marks_anomalies(latentry: Latentry) -> None:
     uncalibrated = latentry.json("score", "vae", "images.npy")
     assert uncalibrated["threshold"] is None
     assert {row["is_anomaly"] for row in uncalibrated["scores"]} == {None}
+
+
+def test_score_by_a_critic(latentry: Latentry) -> None:
+    answer = latentry.json("score", "dcgan", "images.npy")
+    scores = [row["score"] for row in answer["scores"]]
+    np.testing.assert_allclose(scores, -bundles.ScoredGan().judge(IMAGES), atol=1e-5)
+    assert [row["is_anomaly"] for row in answer["scores"]] == [score > answer["threshold"] for score in scores]
+    labelled = latentry.json("score", "cstylegan", "images.npy", "--labels", "shirt,0,2,bag,1")
+    expected = -bundles.ConditionalStyleGan().judge(IMAGES, np.array([1, 0, 2, 2, 1]))
+    np.testing.assert_allclose([row["score"] for row in labelled["scores"]], expected, atol=1e-5)
 
 
 def test_classify(latentry: Latentry) -> None:
@@ -214,6 +271,8 @@ def test_models(latentry: Latentry) -> None:
     assert [(model["name"], model["version"], model["state"]) for model in models] == [
         ("cgan", 1, "ready"),
         ("classifier", 1, "ready"),
+        ("cstylegan", 1, "ready"),
+        ("dcgan", 1, "ready"),
         ("denoise-gaussian", 1, "ready"),
         ("flat", 1, "ready"),
         ("hashing", 1, "ready"),
@@ -365,7 +424,10 @@ def test_what_the_server_refuses(latentry: Latentry) -> None:
     for arguments, message in {
         ("encode", "missing", "images.npy"): "missing",
         ("encode", "vae/9", "images.npy"): "9",
-        ("encode", "stylegan", "images.npy"): "ENCODE",
+        ("encode", "cgan", "images.npy"): "ENCODE",
+        ("score", "cstylegan", "images.npy"): "labels: expected 5 labels, one a row: the critic is conditional",
+        ("sample", "cgan", "--truncation-psi", "0.5"): "truncation: expected no truncation",
+        ("sample", "stylegan", "--truncation-psi", "0.5", "--truncation-cutoff", "-1"): "truncation.cutoff",
         ("encode", "stacked", "wide.npy"): "inputs",
         ("encode", "stacked", "loud.npy"): "inputs",
         ("sample", "cgan", "--labels", "7"): "labels",

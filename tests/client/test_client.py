@@ -33,6 +33,8 @@ LARGE: dict[str, Callable[[np.ndarray], Request[Any]]] = {
     ),
     "hash": lambda images: requests.hash("plain", images),
     "score": lambda images: requests.score("plain", images),
+    "encode styled": lambda images: requests.encode("styled", images),
+    "score labelled": lambda images: requests.score("plain", images, labels=LABELS),
     "score calibrated": lambda images: requests.score("calibrated", images),
     "classify": lambda images: requests.classify("plain", images),
     "style_mix grid": lambda _: requests.style_mix(
@@ -55,10 +57,13 @@ def test_encode(client: Client, images: np.ndarray) -> None:
     encoding = client.encode("plain", images[:5])
     np.testing.assert_allclose(encoding.codings, encoded(images[:5]), rtol=1e-6)
     assert encoding.log_variance is None
+    assert encoding.styles is None
     assert (encoding.run.model, encoding.run.version, encoding.run.queue_us) == ("plain", 3, 1)
     variational = client.encode("variational", images[:5], version=2)
     np.testing.assert_array_equal(variational.log_variance, -variational.codings)
     assert variational.run.version == 2
+    styled = client.encode("styled", images[:5])
+    np.testing.assert_array_equal(styled.styles, styled.codings * 2)
 
 
 def test_uint8_stays_uint8(client: Client, service: PlainService, images: np.ndarray) -> None:

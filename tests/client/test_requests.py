@@ -54,6 +54,7 @@ def test_memory_maps_are_read_in_parts(tmp_path: Path) -> None:
         (lambda: requests.sample("m", 1, seed=-1), "seed: expected 0 to 18446744073709551615, got -1"),
         (lambda: requests.sample("m", 1, version=2**31), "version: expected"),
         (lambda: requests.sample("m", 2, labels=[1]), "labels: expected 2, one a row, got 1"),
+        (lambda: requests.score("m", np.zeros((2, 4)), labels=[1]), "labels: expected 2, one a row, got 1"),
         (lambda: requests.sample("m", 1, labels=[0.5]), "labels: expected a whole number"),  # type: ignore[list-item]
         (
             lambda: requests.sample("m", 1, output_dtype="int8"),  # type: ignore[arg-type]

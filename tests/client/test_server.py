@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from latentry_client import AsyncClient, Client, FromSeeds, exceptions, hashing, requests
+from latentry_client import AsyncClient, Client, FromSeeds, FromStyles, exceptions, hashing, requests
 from latentry_client.results import Classification, Hashes
 
 from tests.server import bundles
@@ -94,6 +94,30 @@ def test_ways_and_mixes(server_address: str) -> None:
         np.testing.assert_allclose(again.outputs, mix.outputs, atol=1e-6)
 
 
+def test_gans_score_and_encode(server_address: str) -> None:
+    labels = np.arange(700) % 3
+    family = bundles.ConditionalStyleGan()
+    with Client(server_address) as client:
+        scores = client.score("dcgan", IMAGES)
+        np.testing.assert_allclose(scores.scores, -bundles.ScoredGan().judge(IMAGES), atol=1e-5)
+        assert scores.threshold is not None
+        assert scores.threshold < 0
+        assert scores.is_anomaly is not None
+        assert 0 < scores.is_anomaly.sum() < 700
+        labelled = client.score("cstylegan", IMAGES, labels=labels)
+        np.testing.assert_allclose(labelled.scores, -family.judge(IMAGES, labels), atol=1e-5)
+        encoding = client.encode("cstylegan", IMAGES)
+        np.testing.assert_allclose(encoding.codings, family.encode(IMAGES), atol=1e-5)
+        assert encoding.styles is not None
+        np.testing.assert_allclose(encoding.styles, family.encode_styles(IMAGES), atol=1e-5)
+        # An image is its style, so that either mixes to the same, beside seeds that need labels.
+        mixes = [
+            client.style_mix("cstylegan", rows, FromSeeds([7]), layers=[1], column_labels=[2], noise_seed=5).outputs
+            for rows in (IMAGES[:3], FromStyles(encoding.styles[:3]))
+        ]
+        np.testing.assert_allclose(mixes[0], mixes[1], atol=1e-6)
+
+
 async def test_many_at_once(server_address: str) -> None:
     async with AsyncClient(server_address) as client:
         calls = [client.encode("stacked", IMAGES[row : row + 1]) for row in range(100)]
@@ -117,6 +141,7 @@ async def test_many_at_once(server_address: str) -> None:
         (requests.hash("cgan", IMAGES), exceptions.FailedPreconditionError, "CAPABILITY_MISSING", None),
         (requests.decode("stacked", [[np.inf, 0, 0]]), ValueError, "INVALID_INPUT", "codings"),
         (requests.decode("cgan", [[0.0, 0, 0]], labels=[3]), ValueError, "INVALID_INPUT", "labels"),
+        (requests.score("cstylegan", IMAGES), ValueError, "INVALID_INPUT", "labels"),
         (requests.encode("missing", IMAGES), exceptions.NotFoundError, "MODEL_NOT_FOUND", None),
         (requests.encode("vae", IMAGES, version=9), exceptions.NotFoundError, "VERSION_NOT_FOUND", None),
         (requests.encode("cgan", IMAGES), exceptions.FailedPreconditionError, "CAPABILITY_MISSING", None),

@@ -112,9 +112,37 @@ def reconstruct(
     return _on_inputs("Reconstruct", message, responses.outputs, model, inputs, version, timeout_s)
 
 
-def score(model: str, inputs: Inputs, *, version: int = 0, timeout_s: float | None = None) -> Request[Scores]:
-    """Score inputs by how badly the model reconstructs them."""
-    return _on_inputs("Score", pb.ScoreRequest, responses.scores, model, inputs, version, timeout_s)
+def score(
+    model: str,
+    inputs: Inputs,
+    *,
+    labels: Labels | None = None,
+    version: int = 0,
+    timeout_s: float | None = None,
+) -> Request[Scores]:
+    """Score inputs by how unusual they are: how badly the model reconstructs them, or how little real to its critic.
+
+    Args:
+        model: the model's name.
+        inputs: by the rules of `tensors`.
+        labels: one a row; needed by models whose critic is conditional, refused by others.
+        version: 0 = the newest that is ready.
+        timeout_s: seconds that each call may take; None: the client's default.
+    """
+    array = tensors.batch(inputs)
+    values = checks.labels("labels", labels, len(array))
+    version = checks.int32("version", version)
+    return Request(
+        rpc="Score",
+        build=lambda rows: pb.ScoreRequest(
+            model=model, version=version, inputs=tensors.to_tensor(array[rows]), labels=values[rows]
+        ),
+        parse=responses.scores,
+        model=model,
+        timeout_s=timeout_s,
+        rows=len(array),
+        row_bytes=tensors.row_bytes(array),
+    )
 
 
 def classify(
@@ -233,8 +261,10 @@ def interpolate(
         start: where the N ways start: inputs, FromCodings, FromSeeds or FromStyles.
         end: where they end: N rows too.
         steps: points on each way, both ends included: at least 2.
-        mode: how the points lie; None: linear for models that encode, spherical for others.
-        labels: one a way; needed by conditional models, refused by others.
+        mode: how the points lie; None: linear for models that reconstruct and, of style-based generators, where a
+            source is inputs or FromStyles; spherical for others.
+        labels: one a way; needed by conditional models but for linear ways from styles to styles, as they are given or
+            as inputs are encoded to; refused by others.
         version: 0 = the newest that is ready.
         truncation_psi: ψ, how far styles go from their mean, -2 to 2. Style-based generators only.
         truncation_cutoff: the number of layers that are truncated, from the coarsest; None: all.
@@ -288,10 +318,11 @@ def style_mix(
         model: the model's name.
         rows: R rows that give all layers but `layers`: FromSeeds, FromCodings, FromStyles, or inputs.
         columns: C rows that give `layers`.
-        layers: the layers taken from `columns`, 0 the coarsest.
+        layers: the layers taken from `columns`, 0 the coarsest, each once; none: `rows` as they are.
         layout: grid mixes every row with every column, pairs row i with column i.
         noise_seed: seed of the noise maps, the same for every image; None: drawn by the server and returned.
-        row_labels: one a row of `rows`, for conditional models whose sources are seeds or codings.
+        row_labels: one a row of `rows`, for conditional models where they are seeds or codings, or inputs whose encoder
+            gives no styles.
         column_labels: one a row of `columns`, likewise.
         version: 0 = the newest that is ready.
         truncation_psi: ψ, how far styles go from their mean, -2 to 2.

@@ -34,6 +34,7 @@ def encoding(response: pb.EncodeResponse) -> Encoding:
     return Encoding(
         codings=to_array(response.codings),
         log_variance=_optional(response, "log_variance"),
+        styles=_optional(response, "styles"),
         run=run_info(response.run),
     )
 

@@ -33,6 +33,8 @@ class Encoding:
     """[N, *codings]; a VAE: the mean."""
     log_variance: Floats | None
     """[N, *codings]: a VAE's; None for others."""
+    styles: Floats | None
+    """[N, W]: a style-based generator's, where its encoder gives them; None for others."""
     run: RunInfo
 
 
@@ -62,10 +64,11 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scores:
-    """How badly the model reconstructs each row."""
+    """How unusual each row is."""
 
     scores: Floats
-    """[N], at least 0: the mean squared error over a row's values in [0, 1]."""
+    """[N]: the mean squared error of a row's reconstruction, over its values in [0, 1]; of models that do not
+    reconstruct, minus the critic's score, of either sign."""
     threshold: float | None
     """The bundle's: scores above it are unusual; None where it has none."""
     run: RunInfo

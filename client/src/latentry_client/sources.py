@@ -1,4 +1,7 @@
-"""Where the rows of interpolate and style_mix come from: inputs, which are encoded first, codings, seeds or styles."""
+"""Where the rows of interpolate and style_mix come from: inputs, which are encoded first, codings, seeds or styles.
+
+The two sources of a call may be of different kinds.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from latentry_client import requests
 from latentry_client.cli import inputs, outputs
@@ -11,6 +11,9 @@ from latentry_client.cli.arguments import labels as read_labels
 from latentry_client.cli.connection import DEFAULTS, Connected
 from latentry_client.cli.report import run, show_run
 from latentry_client.cli.sources import num_rows, source
+from latentry_client.client import Client
+from latentry_client.sources import Source
+from latentry_client.tensors import Array
 
 
 def decode(
@@ -114,7 +117,8 @@ def interpolate(
         end: likewise, as many.
         output: *.npy, *.png (a grid) or a folder (one PNG each).
         steps: points on each way, both ends included.
-        mode: how they lie; without it, linear for models that encode, spherical for others.
+        mode: how they lie; without it, linear for models that reconstruct, and for style-based generators from or to
+            images or styles; spherical for others.
         labels: for conditional models: one for all, or one each: 0,5,7-9 or names.
         truncation: how far styles go from their mean.
         connection: where the server is.
@@ -155,17 +159,18 @@ def style_mix(
     truncation: Truncated = NOT_TRUNCATED,
     connection: Connected = DEFAULTS,
 ) -> None:
-    """Combine the styles of two sources, layer by layer.
+    """Combine the styles of two sources, layer by layer; a grid in a PNG has the sources on its left and its top.
 
     Args:
         model: the model, <name> or <name>/<version>.
-        rows: give all layers but --layers: seeds:1,5-9, codings:FILE.npy or styles:FILE.npy.
+        rows: give all layers but --layers: seeds:1,5-9, codings:FILE.npy, styles:FILE.npy; or an image, a folder, an
+            .npy file of images, where the model encodes.
         columns: give --layers: likewise.
         layers: the layers taken from --columns, 0 the coarsest: 0,1 or 4-7.
         output: *.npy, *.png (a grid) or a folder (one PNG each).
         layout: grid mixes every row with every column, pairs row i with column i.
         noise_seed: the noise of all images; without it, it is drawn and printed.
-        row_labels: for conditional models: one for all, or one each: 0,5,7-9 or names.
+        row_labels: for conditional models where rows are seeds or codings: one for all, or one each: 0,5,7-9 or names.
         column_labels: likewise.
         truncation: how far styles go from their mean.
         connection: where the server is.
@@ -175,6 +180,9 @@ def style_mix(
         served = client.get_model(name, version=version)
         target = outputs.output(output, served.input_shape)
         row_source, column_source = source("--rows", rows, served), source("--columns", columns, served)
+        labels_of_rows = read_labels("--row-labels", row_labels, served, num_rows("--rows", row_source))
+        labels_of_columns = read_labels("--column-labels", column_labels, served, num_rows("--columns", column_source))
+        common: dict[str, Any] = {"output_dtype": target.dtype, **asdict(truncation)}
         request = requests.style_mix(
             name,
             row_source,
@@ -182,12 +190,27 @@ def style_mix(
             layers=numbers("--layers", layers),
             layout=layout,
             noise_seed=noise_seed,
-            row_labels=read_labels("--row-labels", row_labels, served, num_rows("--rows", row_source)),
-            column_labels=read_labels("--column-labels", column_labels, served, num_rows("--columns", column_source)),
+            row_labels=labels_of_rows,
+            column_labels=labels_of_columns,
             version=version,
-            output_dtype=target.dtype,
-            **asdict(truncation),
+            **common,
         )
         result = run(client, request)
-    target.write(result.outputs)
+        pictures = result.outputs
+        if layout == "grid" and target.format == "png":
+            common |= {"noise_seed": result.noise_seed, "version": result.run.version}
+            pictures = outputs.with_sources(
+                pictures,
+                _unmixed(client, name, row_source, labels_of_rows, common),
+                _unmixed(client, name, column_source, labels_of_columns, common),
+            )
+    target.write(pictures)
     show_run(result.run, result.outputs, output, as_json=connection.json, noise_seed=result.noise_seed)
+
+
+def _unmixed(client: Client, model: str, rows: Source, labels: list[int] | None, common: dict[str, Any]) -> Array:
+    """Draw a source itself: the mix of each row with itself that takes no layer of the other."""
+    request = requests.style_mix(
+        model, rows, rows, layers=(), layout="pairs", row_labels=labels, column_labels=labels, **common
+    )
+    return client.run(request).outputs

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from latentry_client import requests
 from latentry_client.cli import inputs, outputs
 from latentry_client.cli.arguments import OutputPath, model_version
+from latentry_client.cli.arguments import labels as read_labels
 from latentry_client.cli.connection import DEFAULTS, Connected, Connection
 from latentry_client.cli.report import run, show, show_run, table
 from latentry_client.client import R
@@ -22,7 +23,14 @@ _ANOMALY_WORDS = {None: (), False: ("normal",), True: ("anomaly",)}
 
 
 def encode(
-    model: str, files: list[Path], /, *, output: OutputPath, strict: Strict = False, connection: Connected = DEFAULTS
+    model: str,
+    files: list[Path],
+    /,
+    *,
+    output: OutputPath,
+    styles_output: Path | None = None,
+    strict: Strict = False,
+    connection: Connected = DEFAULTS,
 ) -> None:
     """Write the codings of images; of a VAE, the mean.
 
@@ -30,13 +38,21 @@ def encode(
         model: the model, <name> or <name>/<version>.
         files: image files, folders of images, .npy files of a batch.
         output: *.npy.
+        styles_output: *.npy for the styles, of style-based generators whose encoder gives them.
         strict: refuse images that are not in the model's size and colours, instead of converting them.
         connection: where the server is.
     """
     path = outputs.npy_output(output)
+    styles_path = None if styles_output is None else outputs.npy_output(styles_output, "--styles-output")
     _, encoding = _on_images(requests.encode, model, files, connection, strict=strict)
+    more = {}
+    if styles_path is not None:
+        if encoding.styles is None:
+            raise ValueError(f"--styles-output: expected a model whose encoder gives styles, got {model!r}")
+        outputs.write_npy(styles_path, encoding.styles)
+        more = {"styles_output": str(styles_path)}
     outputs.write_npy(path, encoding.codings)
-    show_run(encoding.run, encoding.codings, path, as_json=connection.json)
+    show_run(encoding.run, encoding.codings, path, as_json=connection.json, **more)
 
 
 def reconstruct(
@@ -75,20 +91,24 @@ def score(
     /,
     *,
     output: OutputPath | None = None,
+    labels: str | None = None,
     strict: Strict = False,
     connection: Connected = DEFAULTS,
 ) -> None:
-    """Score images by how badly the model reconstructs them; scores above the model's threshold are anomalies.
+    """Score images by how unusual they are; scores above the model's threshold are anomalies.
+
+    The score is how badly the model reconstructs an image, or, of a GAN, minus what its critic says.
 
     Args:
         model: the model, <name> or <name>/<version>.
         files: image files, folders of images, .npy files of a batch.
         output: *.npy for the scores; they are printed without.
+        labels: for models whose critic is conditional: one for all, or one each: 0,5,7-9 or names.
         strict: refuse images that are not in the model's size and colours, instead of converting them.
         connection: where the server is.
     """
     path = None if output is None else outputs.npy_output(output)
-    batch, result = _on_images(requests.score, model, files, connection, strict=strict)
+    batch, result = _on_images(requests.score, model, files, connection, strict=strict, labels=labels)
     if path is not None:
         outputs.write_npy(path, result.scores)
         show_run(result.run, result.scores, path, as_json=connection.json)
@@ -148,12 +168,21 @@ def classify(
 
 
 def _on_images(
-    operation: Callable[..., Request[R]], model: str, files: list[Path], connection: Connection, *, strict: bool
+    operation: Callable[..., Request[R]],
+    model: str,
+    files: list[Path],
+    connection: Connection,
+    *,
+    strict: bool,
+    labels: str | None = None,
 ) -> tuple[inputs.Batch, R]:
     name, version = model_version(model)
     with connection.open() as client:
-        batch = inputs.read(files, client.get_model(name, version=version), strict=strict)
-        return batch, run(client, operation(name, batch.array, version=version))
+        served = client.get_model(name, version=version)
+        batch = inputs.read(files, served, strict=strict)
+        given = read_labels("--labels", labels, served, len(batch.names))
+        more = {} if given is None else {"labels": given}
+        return batch, run(client, operation(name, batch.array, version=version, **more))
 
 
 def _images_to_images(

@@ -58,19 +58,19 @@ def output(path: Path, input_shape: Sequence[int]) -> Output:
     if chosen is None:
         raise ValueError(f"--output: expected *.npy, *.png or a folder, got {path}")
     if chosen == "folder":
-        _check_writable(next(folder for folder in (path, *path.parents) if folder.exists()), path)
+        _check_writable(next(folder for folder in (path, *path.parents) if folder.exists()), path, "--output")
     else:
-        _check_file(path)
+        _check_file(path, "--output")
     if chosen != "npy" and (len(input_shape) != 3 or input_shape[0] not in (1, 3)):
         raise ValueError(f"--output: expected *.npy, as rows of shape {list(input_shape)} are no pictures, got {path}")
     return Output(path, chosen)
 
 
-def npy_output(path: Path) -> Path:
-    """Check the path of an output that can only be an .npy file."""
+def npy_output(path: Path, flag: str = "--output") -> Path:
+    """Check the path of an output that can only be an .npy file; `flag` is where it came, for errors."""
     if path.suffix.lower() != ".npy":
-        raise ValueError(f"--output: expected *.npy, got {path}")
-    _check_file(path)
+        raise ValueError(f"{flag}: expected *.npy, got {path}")
+    _check_file(path, flag)
     return path
 
 
@@ -79,15 +79,31 @@ def write_npy(path: Path, rows: Array) -> None:
     _replace(path, lambda file: np.save(file, rows, allow_pickle=False))
 
 
-def _check_file(path: Path) -> None:
+def with_sources(mixes: Array, rows: Array, columns: Array) -> Array:
+    """Put the sources' own pictures beside their mixes, as figure 3 of Karras et al. (2018) does.
+
+    Args:
+        mixes: [R, C, *picture], uint8.
+        rows: [R, *picture], for the left.
+        columns: [C, *picture], for the top.
+
+    Returns:
+        [R + 1, C + 1, *picture]; the corner is white.
+    """
+    corner = np.full_like(mixes[:1, :1], _WHITE)
+    top = np.concatenate([corner, columns[np.newaxis]], axis=1)
+    return np.concatenate([top, np.concatenate([rows[:, np.newaxis], mixes], axis=1)])
+
+
+def _check_file(path: Path, flag: str) -> None:
     if not path.parent.is_dir() or path.is_dir():
-        raise ValueError(f"--output: expected a file in a folder that is there, got {path}")
-    _check_writable(path.parent, path)
+        raise ValueError(f"{flag}: expected a file in a folder that is there, got {path}")
+    _check_writable(path.parent, path, flag)
 
 
-def _check_writable(folder: Path, path: Path) -> None:
+def _check_writable(folder: Path, path: Path, flag: str) -> None:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"--output: expected a folder that can be written to, got {path}")
+        raise ValueError(f"{flag}: expected a folder that can be written to, got {path}")
 
 
 def _write_png(path: Path, pixels: Array) -> None:

@@ -35,7 +35,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def show_run(info: RunInfo, rows: Array, path: Path, *, as_json: bool, **more: int) -> None:
+def show_run(info: RunInfo, rows: Array, path: Path, *, as_json: bool, **more: int | str) -> None:
     """Print what ran and what was written where."""
     data = {
         "model": info.model,
