@@ -64,6 +64,7 @@ _LEAST_SQUARES = GAN.Config(loss="least-squares")
 _HINGE = GAN.Config(loss="hinge")
 _REPLAY = GAN.Config(replay_size=10_000)
 _MINIBATCH = GAN.Config(minibatch_discrimination=True)
+_R1 = GAN.Config(r1_penalty=1.0)
 _WGAN = GAN.Config(loss="wasserstein", clip=0.01, num_critic_steps=5)
 _WGAN_GP = GAN.Config(loss="wasserstein", gradient_penalty=10.0, num_critic_steps=5, activation="leaky_relu")
 _CGAN = GAN.Config(conditional=True)
@@ -96,15 +97,16 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("sparse-kl",              SparseKL.Config(),        _sgd(1.0),        32, 10, {"loss": .3065}, 30),
     ("vae",                    VAE.Config(),             _rmsprop(1e-3),  128, 25, {"loss": .316}, 60),
     ("hashing",                Hashing.Config(),         _sgd(1.0),        32, 10, {"bce": .410, "rounded_accuracy": .81}, 22),  # noqa: E501
-    ("gan",                    GAN.Config(),             _rmsprop(1e-3),   32, 50, {}, 300),
-    ("gan-minimax",            _MINIMAX,                 _rmsprop(1e-3),   32, 50, {}, 300),
-    ("gan-least-squares",      _LEAST_SQUARES,           _rmsprop(1e-3),   32, 50, {}, 300),
-    ("gan-hinge",              _HINGE,                   _rmsprop(1e-3),   32, 50, {}, 300),
-    ("gan-replay",             _REPLAY,                  _rmsprop(1e-3),   32, 50, {}, 300),
-    ("gan-minibatch",          _MINIBATCH,               _rmsprop(1e-3),   32, 50, {}, 300),
-    ("wgan",                   _WGAN,                    _rmsprop(5e-5),   32, 50, {}, 300),
-    ("wgan-gp",                _WGAN_GP,                 _adam(1e-4, 0, .9), 32, 50, {}, 300),
-    ("cgan",                   _CGAN,                    _rmsprop(1e-3),   32, 50, {}, 300),
+    ("gan",                    GAN.Config(),             _rmsprop(1e-3),   32, 20, {}, 120),
+    ("gan-minimax",            _MINIMAX,                 _rmsprop(1e-3),   32, 20, {}, 120),
+    ("gan-least-squares",      _LEAST_SQUARES,           _rmsprop(1e-3),   32, 20, {}, 120),
+    ("gan-hinge",              _HINGE,                   _rmsprop(1e-3),   32, 20, {}, 120),
+    ("gan-replay",             _REPLAY,                  _rmsprop(1e-3),   32, 20, {}, 120),
+    ("gan-minibatch",          _MINIBATCH,               _rmsprop(1e-3),   32, 20, {}, 120),
+    ("gan-r1",                 _R1,                      _rmsprop(1e-3),   32, 20, {}, 120),
+    ("wgan",                   _WGAN,                    _rmsprop(5e-5),   32, 20, {}, 120),
+    ("wgan-gp",                _WGAN_GP,                 _adam(1e-4, 0, .9), 32, 20, {}, 120),
+    ("cgan",                   _CGAN,                    _rmsprop(1e-3),   32, 20, {}, 120),
     ("dcgan",                  DCGAN.Config(),           _rmsprop(1e-3),   32, 50, {}, 300),
     ("dcgan-paper",            _DCGAN_PAPER,             _adam(2e-4, .5), 128, 50, {}, 300),
     ("cdcgan",                 _CDCGAN,                  _rmsprop(1e-3),   32, 50, {}, 300),

@@ -22,7 +22,6 @@ class MinibatchDiscrimination(nn.Module):
     # o_b(x_i) = sum over j of exp(-‖M_ib - M_jb‖₁), M_i = f(x_i) T; j = i, which would add 1 to every row, left out
     def forward(self, features: Tensor) -> Tensor:
         """Features [N, F] -> [N, F + num_kernels]."""
-        rows = (features @ self.tensor.flatten(1)).view(-1, *self.tensor.shape[1:])  # [N, B, C]
-        distances = (rows[:, None] - rows).abs().sum(dim=3)  # [N, N, B]
-        closeness = (-distances).exp().sum(dim=1) - 1
+        rows = torch.einsum("nf,fbc->bnc", features, self.tensor)
+        closeness = (-torch.cdist(rows, rows, p=1)).exp().sum(dim=2).T - 1
         return torch.cat((features, closeness), dim=1)
