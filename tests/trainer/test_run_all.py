@@ -3,10 +3,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from latentry_trainer.cli import main
 from latentry_trainer.experiments import EXPERIMENTS, find_run
 from latentry_trainer.presets import PRESETS
+from latentry_trainer.report.grids import write_grid
 from latentry_trainer.report.results import Result, write_results
 from latentry_trainer.run_folder import Destination, start
 from latentry_trainer.training.log import Metrics
@@ -90,6 +92,7 @@ def result(preset: str, validation: Mapping[str, float]) -> Result:
             for images_seen in (55_000, 110_000)
         ],
         images_seen=110_000,
+        kept_images_seen=55_000,
         wall_time_s=10,
         device="cpu",
     )
@@ -104,8 +107,48 @@ def test_the_page_says_what_is_reached_and_what_is_not(tmp_path: Path) -> None:
     page = (tmp_path / "results.md").read_text()
     assert "| `stacked` | bce | ≤ 0.2845 | 0.2800 | 0.2800 | yes |" in page
     assert "| `stacked` | rounded_accuracy | ≥ 0.936 | 0.9000 | 0.9000 | **no** |" in page
-    assert re.search(r"\| `stacked` \| 12.50 \|.*\n\| \*training images\* \| 0.4000 ", page)
+    assert re.search(r"\| `stacked` \| 12.50 \|.*\| no \|\n\| \*training images\* \| 0.4000 ", page)
     assert "| `vae` | -240.00 |" in page
     assert "| frozen | 0.7500 | 0.7400 |" in page
-    assert "| `stacked` | sgd, 32 | 110 000 | 10 s | 11 000 |" in page
+    assert "| `stacked` | sgd, 32 | 110 000 | 10 s | 11.0 | cpu |" in page
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"results-curves.png", "results-samples.png"}
+
+
+def samples(fcd: float, share: float, **others: float) -> dict[str, float]:
+    return {"fcd": fcd, "fcd_floor": 0.4, "fcd_ceiling": 640.0, "smallest_class_share": share, **others}
+
+
+def test_the_story_of_the_deck_stands_side_by_side(tmp_path: Path) -> None:
+    write_grid(tmp_path / "samples-000000001.png", np.zeros((60, 1, 28, 28)), num_columns=10)
+    results = [
+        replace(result("wgan-gp", samples(20, 0.031)), samples=tmp_path / "samples-000000001.png"),
+        result("stacked", samples(44, 0.02)),
+        result("gan", samples(108, 0.0, class_entropy_nats=2.0)),
+        result("cgan", samples(30, 0.09, label_accuracy=0.8)),
+    ]
+    write_results(tmp_path / "results.md", results, {})
+    page = (tmp_path / "results.md").read_text()
+    story = page[page.index("## The deck's story") :]
+    rows = re.findall(r"\| `(.+)` \| (.+?) \| ([\d.]+) \|.* \| 55 000 of 110 000 \|", story)
+    assert rows == [
+        ("gan", "the deck's, non-saturating loss", "0.0000"),
+        ("wgan-gp", "Wasserstein loss, gradient penalty", "0.0310"),
+        ("cgan", "labels for both networks", "0.0900"),
+    ]
+    assert "images/results-gans.png" in story
+    assert (tmp_path / "images" / "results-gans.png").is_file()
+    assert re.search(r"\| `cgan` \| 30.00 \|.* \| 0.0900 \| 0.8000 \| yes \|", page)
+    assert re.search(r"\| `gan` \| 108.00 \|.* \| 0.0000 \|  \| no \|", page)
+
+
+def test_runs_with_something_changed_stand_beside_the_whole_preset(tmp_path: Path) -> None:
+    whole, changed = result("gan-quick", samples(10, 0.05)), result("gan-quick", samples(15, 0.05))
+    results = [whole, replace(changed, change="without noise"), result("stacked", samples(44, 0.02))]
+    write_results(tmp_path / "results.md", results, {})
+    page = (tmp_path / "results.md").read_text()
+    techniques = page[page.index("## What each technique of StyleGAN brings") : page.index("## Time")]
+    assert re.findall(r"\| (.+?) \| (\d+\.\d\d) \|", techniques) == [
+        ("`gan-quick`", "10.00"),
+        ("without noise", "15.00"),
+    ]
+    assert page.count("| 15.00 |") == 1

@@ -105,13 +105,13 @@ def run_all(
         run_folder, status = _find_or_train(experiment.config, experiment.model_name, runs, repository)
         if status != _OK:
             return status
-        finished.append(run_folder)
+        finished.append((run_folder, experiment.change))
     if not presets and not read_comparison(runs):
         status = pretrain_classifier(runs=runs, repository=repository)
         if status != _OK:
             return status
     if results:
-        write_results(results, [read_result(run_folder) for run_folder in finished], read_comparison(runs))
+        write_results(results, [read_result(*run_and_change) for run_and_change in finished], read_comparison(runs))
         _say("results", results)
     return _OK
 

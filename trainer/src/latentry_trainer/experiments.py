@@ -24,12 +24,13 @@ class Experiment:
     """The preset's name."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Values by dotted name."""
+    change: str = ""
+    """What they change, in a few words: `without noise`; empty without options."""
 
     @property
     def model_name(self) -> str:
-        """The model's name in the repository: the preset's, and which class it has not seen."""
-        held_out = self.config.data.held_out_label
-        return self.preset if held_out is None else f"{self.preset}-without-{held_out}"
+        """The model's name in the repository: the preset's, and what is changed in it."""
+        return "-".join((self.preset, *self.change.split()))
 
     @property
     def config(self) -> RunConfig:
@@ -40,7 +41,10 @@ class Experiment:
 # Every preset but the quick ones, and one class of the data after the other held out.
 EXPERIMENTS = (
     *(Experiment(preset=name) for name in PRESETS if not name.endswith("-quick")),
-    *(Experiment(preset=_ANOMALY_PRESET, options={"data.held_out_label": str(label)}) for label in range(_NUM_CLASSES)),
+    *(
+        Experiment(preset=_ANOMALY_PRESET, options={"data.held_out_label": str(label)}, change=f"without {label}")
+        for label in range(_NUM_CLASSES)
+    ),
 )
 
 
@@ -55,8 +59,13 @@ def find_run(runs: Path, config: RunConfig) -> Path | None:
     return next(iter(finished or reversed(same)), None)
 
 
-def read_result(run_folder: Path) -> Result:
-    """What a finished run reached; targets where it is a preset's."""
+def read_result(run_folder: Path, change: str = "") -> Result:
+    """What a finished run reached; targets where it is a preset's.
+
+    Args:
+        run_folder: The run's.
+        change: What is changed in its preset; see `Experiment`.
+    """
     trained = load_trained(run_folder)
     preset = PRESETS[trained.config.preset]
     return Result(
@@ -65,6 +74,9 @@ def read_result(run_folder: Path) -> Result:
         evaluation=json.loads((run_folder / EVALUATION_FILE).read_text()),
         metrics=tuple(read_metrics(run_folder)),
         images_seen=trained.position.images_seen,
+        kept_images_seen=trained.images_seen,
         wall_time_s=trained.position.wall_time_s,
         device=trained.facts.device,
+        change=change,
+        samples=max((run_folder / "grids").glob("samples-*.png"), default=None),
     )

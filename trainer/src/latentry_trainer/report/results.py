@@ -1,4 +1,4 @@
-"""One page over many runs: their figures in tables, beside two plots."""
+"""One page over many runs: their figures in tables, beside plots and samples."""
 
 import os
 import platform
@@ -7,20 +7,36 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from latentry_trainer.config import RunConfig
 from latentry_trainer.report.curves import Curve
 from latentry_trainer.report.figures import describe
-from latentry_trainer.report.results_plots import draw_cross_entropies, draw_distances
+from latentry_trainer.report.markdown import render
+from latentry_trainer.report.results_plots import draw_cross_entropies, draw_distances, draw_sample_rows
 from latentry_trainer.training.log import Metrics
 
 _CODINGS = ("mse", "psnr_db", "probe_accuracy")
 _DENOISING = ("noisy_psnr_db", "denoised_psnr_db", "psnr_db")
-_SAMPLES = ("fcd", "kid", "precision", "recall", "density", "coverage", "smallest_class_share")
+_SAMPLES = ("fcd", "kid", "precision", "recall", "density", "coverage", "smallest_class_share", "label_accuracy")
+_STORY = ("smallest_class_share", "class_entropy_nats", "fcd", "precision", "recall")
 _LIKELIHOOD = ("elbo_nats", "log_likelihood_nats")
+_ANCHORS = {"*training images*": "_floor", "*uniform noise*": "_ceiling"}
 _ANOMALIES = ("auroc", "anomaly_recall", "false_alarm_rate")
 _CURVE = "bce"  # what most autoencoders have in common
+
+_COVERED_SHARE = 0.03  # of the samples in the rarest of ten classes: then all are covered
+
+# The deck's story: its GAN, and what is done against its collapse, one thing at a time.
+_MITIGATIONS = {
+    "gan": "the deck's, non-saturating loss",
+    "gan-minimax": "minimax loss",
+    "gan-least-squares": "least-squares loss",
+    "gan-hinge": "hinge loss",
+    "wgan": "Wasserstein loss, weights clipped",
+    "wgan-gp": "Wasserstein loss, gradient penalty",
+    "gan-replay": "experience replay",
+    "gan-minibatch": "minibatch discrimination",
+    "cgan": "labels for both networks",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +53,16 @@ class Result:
     """Its log."""
     images_seen: int
     """Training images shown, repeats counted."""
+    kept_images_seen: int
+    """How many of them the weights that are kept had seen: all, or those to the best epoch."""
     wall_time_s: float
     """Training time, validation after each epoch included."""
     device: str
     """`cpu`, or the GPU's name."""
+    change: str = ""
+    """What is changed in the preset, in words; empty: nothing."""
+    samples: Path | None = None
+    """The last grid of its samples, in rows of 10; None where it has none."""
 
     @property
     def validation(self) -> Mapping[str, float]:
@@ -66,8 +88,9 @@ def write_results(
     """
     images = path.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
-    usual = [result for result in results if result.config.data.held_out_label is None]
+    usual = [result for result in results if not result.change]
     held_out = [result for result in results if result.config.data.held_out_label is not None]
+    story = [result for name in _MITIGATIONS for result in usual if result.config.preset == name]
     with_curve = [result for result in usual if _CURVE in result.validation]
     sampling = [result for result in usual if "fcd" in result.validation]
     if with_curve:
@@ -82,16 +105,12 @@ def write_results(
             floor=anchors["fcd_floor"],
             ceiling=anchors["fcd_ceiling"],
         )
-    environment = Environment(
-        loader=PackageLoader("latentry_trainer.report"),
-        autoescape=False,  # noqa: S701 (Markdown of our own names and numbers)
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    rows = {result.config.preset: result.samples for result in story if result.samples}
+    if rows:
+        draw_sample_rows(images / "results-gans.png", rows)
     path.write_text(
-        environment.get_template("results.md.j2").render(
+        render(
+            "results.md.j2",
             machine=_machine(),
             devices=sorted({result.device for result in results}),
             seeds=sorted({result.config.training.seed for result in results}),
@@ -102,6 +121,9 @@ def write_results(
             ),
             has_curves=bool(with_curve),
             samples=_table_of_samples(sampling),
+            story=_table_of_story(story),
+            has_sample_rows=bool(rows),
+            techniques=_table_of_figures(_techniques(results), _SAMPLES, name=_changed),
             likelihood=_table_of_figures(usual, _LIKELIHOOD),
             anomalies=_table_of_figures(held_out, _ANOMALIES, split="test", name=_held_out),
             pretraining=_table_of_pretraining(pretraining),
@@ -139,12 +161,41 @@ def _table_of_figures(
 
 
 def _table_of_samples(results: Sequence[Result]) -> _Table:
-    """With a row for real images in the samples' place, and one for noise."""
-    table = _table_of_figures(results, _SAMPLES)
+    """With whether all classes are covered, a row for real images in the samples' place, and one for noise."""
+    rows = [(f"`{result.config.preset}`", result.validation, "") for result in results]
     for result in results[:1]:  # they are the same for all
-        for words, suffix in (("*training images*", "_floor"), ("*uniform noise*", "_ceiling")):
-            table.rows.append((words, *(_number(result.validation.get(name + suffix)) for name in _SAMPLES)))
-    return table
+        rows += [(words, result.validation, suffix) for words, suffix in _ANCHORS.items()]
+    return _Table(
+        columns=("", *_SAMPLES, "all classes"),
+        rows=[
+            (
+                name,
+                *(_number(figures.get(figure + suffix)) for figure in _SAMPLES),
+                "yes" if figures.get(f"smallest_class_share{suffix}", 0) >= _COVERED_SHARE else "no",
+            )
+            for name, figures, suffix in rows
+        ],
+    )
+
+
+def _table_of_story(results: Sequence[Result]) -> _Table:
+    rows: list[tuple[str, ...]] = [
+        (
+            f"`{result.config.preset}`",
+            _MITIGATIONS[result.config.preset],
+            *(_number(result.validation.get(figure)) for figure in _STORY),
+            f"{_thousands(result.kept_images_seen)} of {_thousands(result.images_seen)}",
+        )
+        for result in results
+    ]
+    return _Table(columns=("preset", "what is different", *_STORY, "best after images"), rows=rows)
+
+
+def _techniques(results: Sequence[Result]) -> list[Result]:
+    """Runs of a preset from which one technique after the other is left out, the whole one first."""
+    changed = [result for result in results if result.change and result.config.data.held_out_label is None]
+    presets = {result.config.preset for result in changed}
+    return [result for result in results if not result.change and result.config.preset in presets] + changed
 
 
 def _table_of_pretraining(evaluations: Mapping[str, Mapping[str, Mapping[str, float]]]) -> _Table:
@@ -162,15 +213,22 @@ def _table_of_times(results: Sequence[Result]) -> _Table:
             f"{result.config.training.optimizer.name}, {result.config.training.batch_size}",
             _thousands(result.images_seen),
             f"{result.wall_time_s:.0f} s",
-            _thousands(round(result.images_seen / result.wall_time_s)),
+            f"{result.images_seen / result.wall_time_s / 1000:.1f}",
+            result.device,
         )
         for result in results
     ]
-    return _Table(columns=("preset", "optimiser, batch", "images seen", "training", "images/s"), rows=rows)
+    return _Table(
+        columns=("preset", "optimiser, batch", "images seen", "training", "thousand images/s", "device"), rows=rows
+    )
 
 
 def _held_out(result: Result) -> str:
     return f"class {result.config.data.held_out_label}"
+
+
+def _changed(result: Result) -> str:
+    return result.change or f"`{result.config.preset}`"
 
 
 def _number(value: float | None) -> str:

@@ -1,14 +1,16 @@
-"""The plots of the page over many runs."""
+"""The plots of the page over many runs, and their samples side by side."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from latentry_trainer.report.curves import Curve
 from latentry_trainer.report.style import COLOURS, GREY, save, tidy
 
 _LIMITS = (0.255, 0.42)  # of cross-entropy: from the data's entropy to a code of 16 bits
+_NUM_GRID_ROWS = 6  # of samples
 _STYLES = ("-", "--", ":")  # more runs than colours take the colours again
 
 
@@ -38,4 +40,17 @@ def draw_distances(path: Path, distances: Mapping[str, float], *, floor: float, 
     axes.set_xscale("log")
     axes.invert_yaxis()
     tidy(axes, "Fréchet distance of samples in our classifier's features; lines: training images, noise")
+    save(figure, path)
+
+
+def draw_sample_rows(path: Path, grids: Mapping[str, Path]) -> None:
+    """Draws a PNG of the first row of each run's grid of samples, by the run's name."""
+    figure = Figure(figsize=(9, 0.75 * len(grids)), layout="constrained")
+    panels = figure.subplots(len(grids), 1, squeeze=False)[:, 0]
+    for axes, (name, grid) in zip(panels, grids.items(), strict=True):
+        with Image.open(grid) as picture:
+            axes.imshow(picture.convert("RGB").crop((0, 0, picture.width, picture.height // _NUM_GRID_ROWS)))
+        axes.set_ylabel(name, rotation=0, horizontalalignment="right", verticalalignment="center", color=GREY)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
     save(figure, path)
