@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from latentry_trainer.collection import check_size, choose_runs, collect, write_catalogue
 from latentry_trainer.config import RunConfig, override, to_json
 from latentry_trainer.data import Dataset, load_dataset
 from latentry_trainer.experiments import EXPERIMENTS, find_run, read_result
@@ -168,9 +169,32 @@ def pretrain_classifier(
 
 
 @app.command
-def export(run_folder: RunFolder, *, repository: OtherRepository = None, name: OtherName = None) -> int:
+def export(
+    run_folder: RunFolder,
+    *,
+    repository: OtherRepository = None,
+    name: OtherName = None,
+    float16: Annotated[bool, Parameter(help="Store weights as float16: half the size.", negative=())] = False,
+) -> int:
     """Publishes a run's model, as its last checkpoint has it, as the model's next version."""
-    _say("bundle", export_run(run_folder, _destination(run_folder, repository, name)))
+    _say("bundle", export_run(run_folder, _destination(run_folder, repository, name), float16=float16))
+    return _OK
+
+
+@app.command(name="collect")
+def collect_command(
+    *names: Annotated[str, Parameter(help="Models; default: all, but those of quick presets.")],
+    runs: Annotated[Path, Parameter(help="Folder of run folders.")] = Path("runs"),
+    repository: Annotated[Path, Parameter(help="Folder of bundles; a model that is in it is left as it is.")] = Path(
+        "models"
+    ),
+    max_size_mb: Annotated[float, Parameter(help="The most that the repository may take.")] = 30,
+) -> int:
+    """Publishes the best finished run of each model with float16 weights, and writes a table of the repository."""
+    for name, bundle in collect(choose_runs(runs, names), repository):
+        _say("bundle" if bundle else "there", bundle or repository / name)
+    _say("table", write_catalogue(repository))
+    check_size(repository, max_size_mb)
     return _OK
 
 

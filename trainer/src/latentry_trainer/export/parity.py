@@ -11,13 +11,14 @@ from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.variants.base import ExportGraph
 
 BATCH_SIZES = (1, 2, 7)
-# |onnxruntime - torch| <= TOLERANCE + TOLERANCE |torch|, element by element.
 TOLERANCE = 1e-5
 
 Arrays = list[NDArray[np.generic]]
 
 
-def check_parity(graph: ExportGraph, onnx_model: bytes, *, num_labels: int = 0, seed: int = 0) -> None:
+def check_parity(
+    graph: ExportGraph, onnx_model: bytes, *, num_labels: int = 0, seed: int = 0, tolerance: float = TOLERANCE
+) -> None:
     """Compares the ONNX model on onnxruntime with the module on seeded random inputs at batch sizes 1, 2 and 7.
 
     The reference is the module in float64 run row by row: a graph whose rows depend on their batch-mates fails too.
@@ -27,6 +28,7 @@ def check_parity(graph: ExportGraph, onnx_model: bytes, *, num_labels: int = 0, 
         onnx_model: The serialised model.
         num_labels: int64 inputs are drawn from 0 to num_labels - 1.
         seed: Of the inputs: `inputs` ~ U(0, 1), other floats ~ N(0, 1).
+        tolerance: |onnxruntime - torch| <= tolerance + tolerance |torch|, element by element.
 
     Raises:
         ExportError: An output is off; names graph, output, batch size, worst error and tolerance.
@@ -44,10 +46,10 @@ def check_parity(graph: ExportGraph, onnx_model: bytes, *, num_labels: int = 0, 
                     f"{got.shape}, PyTorch {want.shape}"
                 )
             error = np.abs(got - want)
-            if not (error <= TOLERANCE + TOLERANCE * np.abs(want)).all():  # NaN fails too
+            if not (error <= tolerance + tolerance * np.abs(want)).all():  # NaN fails too
                 raise ExportError(
                     f"graph {graph.role}, output {tensor.name}, batch size {batch_size}: onnxruntime is off by up to "
-                    f"{error.max():.3g}, tolerance {TOLERANCE:g} absolute + relative"
+                    f"{error.max():.3g}, tolerance {tolerance:g} absolute + relative"
                 )
 
 
