@@ -1,7 +1,7 @@
 """A run's folder: how one is made, where its model goes, and the lock on it.
 
-It holds config.json, destination.json, checkpoint.safetensors, metrics.jsonl, tensorboard/, grids/*.png, timelapse.webp,
-tsne.png, activations.png, evaluation.json and report.html.
+It holds config.json, destination.json, checkpoint.safetensors, metrics.jsonl, tensorboard/, grids/*.png,
+timelapse.webp, tsne.png, activations.png, evaluation.json and report.html.
 """
 
 import fcntl
