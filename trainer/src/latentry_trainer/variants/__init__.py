@@ -1,4 +1,4 @@
-"""The kinds of models, and the one table of them; the autoencoders have their own, which is part of it."""
+"""The kinds of models, and the one table of them; autoencoders and GANs have their own, which are part of it."""
 
 import torch
 
@@ -8,17 +8,15 @@ from latentry_trainer.variants.autoencoder import Autoencoder
 from latentry_trainer.variants.autoencoders import AUTOENCODERS
 from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage, Variant
 from latentry_trainer.variants.classifier import Classifier, ConvClassifier
-from latentry_trainer.variants.dcgan import DCGAN
 from latentry_trainer.variants.denoising import Denoising
 from latentry_trainer.variants.encoder_classifier import EncoderClassifier
-from latentry_trainer.variants.gan import GAN
+from latentry_trainer.variants.gans import GANS
 from latentry_trainer.variants.pca import PCA
 from latentry_trainer.variants.vae import Variational
 
 VARIANTS: dict[str, type[Variant]] = {
     **AUTOENCODERS,
-    "gan": GAN,
-    "dcgan": DCGAN,
+    **GANS,
     "classifier": ConvClassifier,
     "encoder-classifier": EncoderClassifier,
 }

@@ -1,7 +1,6 @@
 """Classifiers: what all of them share, and a small convolutional one."""
 
 from collections.abc import Mapping
-from math import prod
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -10,8 +9,8 @@ from torch.nn import functional
 
 from latentry_trainer.config import STRICT, Count, Fraction, TrainingConfig, VariantConfig
 from latentry_trainer.variants.base import Batch, ExportGraph, GraphTensor, Phase, Stage, Variant
-from latentry_trainer.variants.conv import Filters, conv_layers, pooled_sizes
-from latentry_trainer.variants.layers import dense, linear
+from latentry_trainer.variants.conv import Filters, image_features
+from latentry_trainer.variants.layers import linear
 
 
 class Classifier(Variant):
@@ -85,12 +84,7 @@ class ConvClassifier(Classifier):
         if config.mirror and len(input_shape) == 1:
             raise ValueError("option --model.mirror: the data set has vectors, which have no left and right")
         self.config = config
-        self.features = nn.Sequential()
-        maps_shape = input_shape
-        if len(input_shape) > 1:
-            maps_shape = (config.filters[-1], *pooled_sizes(input_shape, config.filters)[-1])
-            self.features.extend(conv_layers((input_shape[0], *config.filters), "relu"))
-        self.features.extend([nn.Flatten(), dense((prod(maps_shape), config.features_size), "relu")])
+        self.features = image_features(input_shape, config.filters, config.features_size, "relu")
         self.classes = linear(config.features_size, num_labels)
 
     def loss(self, batch: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 from typing import Annotated
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from latentry_trainer.config import STRICT, Sizes
 from latentry_trainer.variants.autoencoder import Autoencoder
-from latentry_trainer.variants.layers import ACTIVATIONS, Activation, glorot_uniform, linear
+from latentry_trainer.variants.layers import ACTIVATIONS, Activation, dense, glorot_uniform, linear
 
 Filters = Annotated[Sizes, Field(min_length=1, max_length=10)]
 
@@ -78,6 +79,21 @@ def conv_layers(channels: Sequence[int], activation: Activation) -> list[nn.Modu
     for num_inputs, num_outputs in pairwise(channels):
         layers += [convolution(num_inputs, num_outputs), nn.MaxPool2d(2), ACTIVATIONS[activation]()]
     return layers
+
+
+def image_features(
+    input_shape: tuple[int, ...], filters: Sequence[int], num_features: int, activation: Activation
+) -> nn.Sequential:
+    """Images [N, *input] -> features [N, num_features]: pooled convolutions, a dense layer; vectors go to it at once.
+
+    Raises:
+        ValueError: An image is too small to be pooled so often.
+    """
+    layers, maps_shape = nn.Sequential(), input_shape
+    if len(input_shape) > 1:
+        maps_shape = (filters[-1], *pooled_sizes(input_shape, filters)[-1])
+        layers.extend(conv_layers((input_shape[0], *filters), activation))
+    return layers.extend([nn.Flatten(), dense((prod(maps_shape), num_features), activation)])
 
 
 def maps_of_vectors(size: int, shape: tuple[int, int, int]) -> list[nn.Module]:

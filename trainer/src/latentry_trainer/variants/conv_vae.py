@@ -1,12 +1,10 @@
 """The variational autoencoder with convolutional networks."""
 
-from math import prod
-
 from pydantic.dataclasses import dataclass
 from torch import nn
 
 from latentry_trainer.config import STRICT, Count
-from latentry_trainer.variants.conv import Filters, conv_layers, maps_of_vectors, pooled_sizes, transposed_layers
+from latentry_trainer.variants.conv import Filters, image_features, maps_of_vectors, pooled_sizes, transposed_layers
 from latentry_trainer.variants.layers import ACTIVATIONS, Activation, dense
 from latentry_trainer.variants.vae import GaussianEncoder, Variational
 
@@ -30,11 +28,7 @@ class ConvVAE(Variational):
         channels = (input_shape[0], *config.filters)
         sizes = pooled_sizes(input_shape, config.filters)
         last_maps = (channels[-1], *sizes[-1])
-        hidden = nn.Sequential(
-            *conv_layers(channels, config.activation),
-            nn.Flatten(),
-            dense((prod(last_maps), config.hidden_size), config.activation),
-        )
+        hidden = image_features(input_shape, config.filters, config.hidden_size, config.activation)
         self.encoder = GaussianEncoder(hidden, config.hidden_size, config.codings_size)
         self.decoder = nn.Sequential(
             dense((config.codings_size, config.hidden_size), config.activation),
