@@ -26,6 +26,8 @@ COLLAPSED = {**HEALTHY, "class_entropy_nats": 0.7, "smallest_class_share": 0.0}
         ({**HEALTHY, "smallest_class_share": 0.002}, []),
         ({**HEALTHY, "critic_accuracy": 0.998}, []),
         ({**HEALTHY, "critic_accuracy": 1.0}, ["critic ahead"]),
+        ({**HEALTHY, "critic_accuracy": 1.0, "critic_loss": 0.0}, ["critic ahead"]),
+        ({**HEALTHY, "critic_accuracy": 1.0, "critic_loss": -2.6}, []),  # a Wasserstein distance
         ({**HEALTHY, "critic_accuracy": 0.5}, []),
         ({**HEALTHY, "critic_accuracy": 0.0}, ["critic astray"]),
         ({**COLLAPSED, "critic_accuracy": 1.0}, ["mode collapse", "critic ahead"]),
@@ -41,13 +43,13 @@ def test_an_alarm_says_the_figure_and_what_to_try() -> None:
     assert "try a critic that sees whole batches (gan-minibatch)" in collapse.message
     (ahead,) = find_alarms({"critic_accuracy": 0.9996})
     assert "in 99.96 % of pairs" in ahead.message
-    assert "no harm with a Wasserstein loss" in ahead.message
+    assert "no harm while fcd falls" in ahead.message
 
 
-def write_epochs(log: RunLog, *epochs: Mapping[str, float]) -> None:
+def write_epochs(log: RunLog, *epochs: Mapping[str, float], critic_loss: float = 0.5) -> None:
     for epoch, figures in enumerate(epochs, start=1):
         losses = Metrics(
-            images_seen=100 * epoch, stage="joint", epoch=epoch, split="train", values={"critic_loss": 0.5}
+            images_seen=100 * epoch, stage="joint", epoch=epoch, split="train", values={"critic_loss": critic_loss}
         )
         log.write(losses)
         log.write(replace(losses, split="validation", values=figures))
@@ -67,6 +69,14 @@ def test_the_log_raises_an_alarm_once_until_it_is_over(tmp_path: Path) -> None:
     assert "\x1b" not in output.getvalue()
     assert len(output.getvalue().splitlines()) == 3 + 5
     assert [line.values for line in read_metrics(tmp_path)][3] == COLLAPSED
+
+
+@pytest.mark.parametrize(("critic_loss", "num_alarms"), [(0.01, 1), (-2.6, 0)])
+def test_the_log_knows_a_wasserstein_critic_by_its_loss(tmp_path: Path, critic_loss: float, num_alarms: int) -> None:
+    output = StringIO()
+    with RunLog(tmp_path, Console(file=output), "gan", 600, 0) as run_log:
+        write_epochs(run_log, {"critic_accuracy": 1.0}, {"critic_accuracy": 1.0}, critic_loss=critic_loss)
+    assert output.getvalue().count("alarm: critic ahead") == num_alarms
 
 
 def test_on_a_terminal_an_alarm_stands_above_the_bar(tmp_path: Path) -> None:

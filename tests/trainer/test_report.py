@@ -229,6 +229,8 @@ def test_alarms_of_epochs_in_a_row_are_one_spell() -> None:
     ]
     assert "the rarest class has 0.05 % of the samples" in spells[0].message
     assert collect_spells([epoch(1, bce=0.3)]) == []
+    wasserstein = [line(90, "train", critic_loss=-2.6), epoch(1, critic_accuracy=1.0)]
+    assert collect_spells(wasserstein) == []
 
 
 # Curves, tables and figures

@@ -1,6 +1,6 @@
 """When a run's alarms were raised."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from latentry_trainer.training.alarms import find_alarms
@@ -25,11 +25,13 @@ def collect_spells(lines: Iterable[Metrics]) -> list[Spell]:
     """The spells of a run's log, by their first epoch."""
     spells: list[Spell] = []
     going_on: dict[str, Spell] = {}
+    losses: Mapping[str, float] = {}
     for line in lines:
-        if line.split != "validation":
+        if line.split == "train":
+            losses = line.values
             continue
         before, going_on = going_on, {}
-        for alarm in find_alarms(line.values):
+        for alarm in find_alarms({**losses, **line.values}):
             spell = before.get(alarm.kind)
             if spell is None:
                 spell = Spell(kind=alarm.kind, message=alarm.message, first=line, last=line)

@@ -95,6 +95,7 @@ class RunLog:
         )
         self._task = self._progress.add_task(title, total=num_images, completed=images_seen, status="")
         self._latest: dict[str, str] = {}
+        self._losses: Mapping[str, float] = {}
         self._alarms: frozenset[str] = frozenset()  # the kinds that are raised
 
     @staticmethod
@@ -121,7 +122,9 @@ class RunLog:
     def write(self, metrics: Metrics) -> None:
         """Logs one line; says which alarms its figures raise that the last ones did not, and which are over."""
         self._metrics.write(_line(metrics))
-        if metrics.split == "validation":
+        if metrics.split == "train":
+            self._losses = metrics.values
+        else:
             self._warn(metrics)
         for name, value in metrics.values.items():
             self._events.add_scalar(f"{metrics.split}/{name}", value, metrics.images_seen)
@@ -136,7 +139,7 @@ class RunLog:
 
     def _warn(self, metrics: Metrics) -> None:
         """On a terminal above the bar."""
-        alarms = {alarm.kind: alarm.message for alarm in find_alarms(metrics.values)}
+        alarms = {alarm.kind: alarm.message for alarm in find_alarms({**self._losses, **metrics.values})}
         news = [f"alarm: {kind}: {message}" for kind, message in alarms.items() if kind not in self._alarms]
         news += [f"no more alarm: {kind}" for kind in sorted(self._alarms.difference(alarms))]
         for words in news:
