@@ -17,8 +17,8 @@ help: ## Show this help
 
 install: $(VENV)/.dev ## Install latentry and its development tools into .venv
 
-demo: $(VENV)/.runtime ## Train four models, serve them, call them; leaves demo/index.html
-	$(BIN)/python examples/demo.py
+demo: $(VENV)/.runtime ## Serve the pretrained models, train one live, call them all; leaves demo/index.html
+	$(BIN)/python -m examples.demo
 
 test: lint ## Run every check and test but those of the running containers
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4
