@@ -1,9 +1,11 @@
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Literal
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from latentry_trainer.report.codings import write_activations, write_codings
 from latentry_trainer.report.curves import collect_curves, draw_curves
 from latentry_trainer.report.figures import describe
 from latentry_trainer.report.grids import as_images, tile, write_grid
+from latentry_trainer.report.mixing import draw_mixes
 from latentry_trainer.report.pictures import NUM_COLUMNS, NUM_INPUTS, draw, write_pictures
 from latentry_trainer.report.report import write_report
 from latentry_trainer.report.tables import tabulate_information, tabulate_stages
@@ -25,8 +28,10 @@ from latentry_trainer.variants.classifier import ConvClassifier
 from latentry_trainer.variants.denoising import DenoiseGaussian
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked
+from latentry_trainer.variants.stylegan import StyleGAN
 from latentry_trainer.variants.vae import VAE
 from PIL import Image
+from torch import Generator, Tensor, nn
 
 SHAPE = (1, 8, 8)
 
@@ -90,6 +95,7 @@ def test_vectors_are_drawn_as_squares() -> None:
         (DenoiseGaussian(DenoiseGaussian.Config(), SHAPE), {"denoising": 3 * NUM_INPUTS, "interpolation": 70}),
         (VAE(VAE.Config(), SHAPE), {"reconstructions": 2 * NUM_INPUTS, "interpolation": 70, "samples": 60}),
         (GAN(GAN.Config(), SHAPE), {"samples": 60}),
+        (StyleGAN(StyleGAN.Config(conditional=True), SHAPE, 3), {"samples": 60, "mixing": 70}),
         (ConvClassifier(ConvClassifier.Config(), SHAPE, 10), {"classes": NUM_INPUTS}),
     ],
 )
@@ -106,6 +112,30 @@ def test_samples_are_drawn_once_there_is_a_prior() -> None:
     variant, inputs = Stacked(Stacked.Config(), SHAPE), torch.rand(NUM_INPUTS, *SHAPE)
     variant.prior.fit(torch.rand(50, 30), seed=0)
     assert len(draw(variant, inputs)["samples"]) == 60
+
+
+class Layers(nn.Module):
+    """A synthesis network that draws the style of each layer as a row of pixels."""
+
+    def forward(self, styles: Tensor, _noise: Tensor) -> Tensor:
+        return styles[:, None]
+
+
+@torch.no_grad()
+def test_mixes_have_some_layers_of_the_column_and_the_others_of_the_row() -> None:
+    variant = StyleGAN(StyleGAN.Config(), SHAPE)
+    assert variant.style.num_layers == 4
+    mapping, synthesis = variant.graph_modules()
+    graphs = (mapping, replace(synthesis, module=Layers(), inputs=synthesis.inputs[:2]))
+    with patch.object(variant, "graph_modules", return_value=graphs):
+        grid = draw_mixes(variant.eval(), Generator().manual_seed(0), 10)[:, 0].reshape(7, 10, 4, -1)
+    assert (grid[0, 0] == 1).all()
+    for row in range(1, 7):
+        is_of_column = torch.tensor([row in (1, 2), row in (3, 4), row in (5, 6), row in (5, 6)])[:, None]
+        for column in range(1, 10):
+            assert torch.equal(grid[row, column], torch.where(is_of_column, grid[0, column], grid[row, 0]))
+    assert not torch.equal(grid[0, 1], grid[0, 2])
+    assert not torch.equal(grid[1, 0], grid[2, 0])
 
 
 @torch.no_grad()
@@ -352,8 +382,8 @@ def run_folder(tmp_path: Path) -> Path:
         for stage in ("layer 1", "joint")
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    variant = VAE(VAE.Config(), SHAPE)
     for images_seen in range(0, 10_000, 1_000):
+        variant = VAE(VAE.Config(), SHAPE)  # as if it had learnt something
         write_pictures(tmp_path / "grids", variant, torch.rand(NUM_INPUTS, *SHAPE), images_seen=images_seen)
     write_timelapse(tmp_path)
     write_map(tmp_path / "tsne.png", np.random.default_rng(0).random((20, 2)))

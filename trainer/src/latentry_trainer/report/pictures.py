@@ -1,4 +1,4 @@
-"""The pictures that show what a variant does: reconstructions, denoising, interpolation, samples."""
+"""The pictures that show what a variant does: reconstructions, denoising, interpolation, samples, mixing."""
 
 from collections.abc import Mapping
 from math import prod
@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from latentry_trainer.report.grids import as_images, write_grid
+from latentry_trainer.report.mixing import draw_mixes
 from latentry_trainer.variants import Autoencoder, Batch, Classifier, Denoising, Generative, Variant
 
 NUM_COLUMNS = 10
@@ -47,6 +48,8 @@ def draw(variant: Variant, inputs: Tensor, labels: Tensor | None = None, *, seed
             pictures["interpolation"] = _interpolate(variant, inputs[_classes_in_turn(inputs, labels)])
     if isinstance(variant, Generative) and variant.can_sample:
         pictures["samples"] = variant.sample(_NUM_SAMPLES, generator, _classes_by_column(variant, inputs.device))
+    if isinstance(variant, Generative) and variant.style is not None:
+        pictures["mixing"] = draw_mixes(variant, generator, NUM_COLUMNS)
     if isinstance(variant, Classifier):
         pictures["classes"] = inputs[variant.classes(variant.features(inputs)).argmax(dim=1).argsort(stable=True)]
     return pictures

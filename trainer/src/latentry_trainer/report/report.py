@@ -27,6 +27,11 @@ _CAPTIONS = {
         "between theirs."
     ),
     "samples": "New images, drawn from the same codings each time.",
+    "mixing": (
+        "In the first row and the first column are sources. The others are the row's source with styles of the "
+        "column's: in the first two rows those of the coarse layers, in the next two of the middle ones, in the last "
+        "two of the fine ones."
+    ),
     "classes": "Images in the order of the classes that they are taken for.",
 }
 _MAX_EARLIER = 6
