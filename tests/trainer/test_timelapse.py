@@ -63,3 +63,9 @@ def test_the_file_stays_small_whatever_the_images_are(tmp_path: Path) -> None:
     shown = frames(tmp_path / "timelapse.webp")
     assert len(shown) < 60
     assert shown[0][0].shape == (240, 400)
+
+
+def test_samples_that_stay_the_same_are_no_film(tmp_path: Path) -> None:
+    write_grids(tmp_path, [0.5] * 4)
+    write_timelapse(tmp_path)
+    assert not (tmp_path / "timelapse.webp").exists()

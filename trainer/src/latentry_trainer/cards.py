@@ -3,7 +3,7 @@
 import inspect
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from latentry_trainer.export.float16 import FLOAT16_TOLERANCE, has_float16_weigh
 from latentry_trainer.presets import PRESETS
 from latentry_trainer.report.figures import Figure, describe
 from latentry_trainer.report.markdown import render
-from latentry_trainer.variants import VARIANTS, Autoencoder, Classifier, Denoising, EncoderClassifier
+from latentry_trainer.variants import VARIANTS, Autoencoder, Classifier, Denoising, EncoderClassifier, GANEncoder
 
 CARD_FILE = "README.md"
 PICTURE_FILE = "picture.png"
@@ -111,11 +111,12 @@ def training_command(config: RunConfig, model_name: str) -> str:
     if isinstance(config.model, EncoderClassifier.Config):
         words = ["pretrain-classifier", "--preset", config.model.autoencoder.preset]
         return shlex.join(["latentry-train", *words, "--num-labels", str(config.data.num_train_images)])
-    usual = dict(_options(to_dict(PRESETS[config.preset].config)))
-    words = [config.preset]
-    for name, value in _options(to_dict(config)):
-        if usual.get(name) != value:
-            words += [f"--{name}", value]
+    if isinstance(config.model, GANEncoder.Config):
+        gan = config.model.gan
+        usual_config = replace(config, model=GANEncoder.Config(gan=gan), training=gan.training)
+        words = ["fit-encoder", f"runs/{gan.preset}-001", *_changes(config, usual_config)]
+        return f"{training_command(gan, model_name)} && {shlex.join(['latentry-train', *words])}"
+    words = [config.preset, *_changes(config, PRESETS[config.preset].config)]
     if model_name != config.preset:
         words += ["--name", model_name]
     return shlex.join(["latentry-train", "run", *words])
@@ -168,6 +169,14 @@ def _describe_file(graph: manifest_pb2.Graph, content: bytes) -> _File:
         size_kb=round(len(content) / 1000),
         weights="float16" if has_float16_weights(content) else "float32",
     )
+
+
+def _changes(config: RunConfig, usual_config: RunConfig) -> Iterator[str]:
+    """The options that differ from the usual ones, as they are typed."""
+    usual = dict(_options(to_dict(usual_config)))
+    for name, value in _options(to_dict(config)):
+        if usual.get(name) != value:
+            yield from (f"--{name}", value)
 
 
 def _options(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

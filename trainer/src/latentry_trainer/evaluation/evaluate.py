@@ -37,6 +37,7 @@ def validate(variant: Variant, dataset: Dataset, split: Split, device: torch.dev
 
     - the variant's own, `Variant.validation_metrics`: bce, rounded_accuracy; a VAE's loss and kl, per value;
     - autoencoders: mse and psnr_db of the reconstruction (a VAE's: from the mean of the coding);
+    - GANs with an encoder: encoder_mse and encoder_psnr_db of images that are encoded and generated again;
     - trained on corrupted inputs: noisy_psnr_db of inputs corrupted as in training, denoised_psnr_db of their
       reconstructions;
     - judged by their samples, as GANs: see `watch_samples`.

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from latentry_trainer.report.grids import as_images, write_grid
 from latentry_trainer.report.mixing import draw_mixes
-from latentry_trainer.variants import Autoencoder, Batch, Classifier, Denoising, Generative, Variant
+from latentry_trainer.variants import Autoencoder, Batch, Classifier, Denoising, GANEncoder, Generative, Variant
 
 NUM_COLUMNS = 10
 NUM_INPUTS = 2 * NUM_COLUMNS
@@ -25,7 +25,8 @@ def draw(variant: Variant, inputs: Tensor, labels: Tensor | None = None, *, seed
     Args:
         variant: In any state of training; left in eval mode.
         inputs: Images [N, C, H, W] or vectors [N, D] in [0, 1] on the variant's device.
-        labels: int64 [N]; with them, interpolation is between images of different classes.
+        labels: int64 [N]; with them, interpolation is between images of different classes, and a GAN that takes labels
+            has those that it generates encoded images again by.
         seed: Of the noise and the codings.
 
     Returns:
@@ -46,6 +47,9 @@ def draw(variant: Variant, inputs: Tensor, labels: Tensor | None = None, *, seed
             pictures["reconstructions"] = _in_turn(inputs, variant.reconstruct(inputs))
         if len(inputs) >= prod(_CORNERS):
             pictures["interpolation"] = _interpolate(variant, inputs[_classes_in_turn(inputs, labels)])
+    if isinstance(variant, GANEncoder):
+        batch = Batch(inputs=inputs, labels=None if labels is None else labels.to(inputs.device), generator=generator)
+        pictures["reconstructions"] = _in_turn(inputs, variant.reconstruct(inputs, variant.gan.labels_of(batch)))
     if isinstance(variant, Generative) and variant.can_sample:
         pictures["samples"] = variant.sample(_NUM_SAMPLES, generator, _classes_by_column(variant, inputs.device))
     if isinstance(variant, Generative) and variant.style is not None:

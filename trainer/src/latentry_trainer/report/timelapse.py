@@ -22,10 +22,11 @@ _LAST_FRAME_MS = 2_500
 def write_timelapse(run_folder: Path) -> None:
     """Draws `timelapse.webp` of a run's `grids/samples-*.png`, where there are at least three.
 
-    An animated WebP, which browsers and GitHub show; of many grids evenly spaced ones, first and last included.
+    An animated WebP, which browsers and GitHub show; of many grids evenly spaced ones, first and last included. None is
+    drawn where the last grid is still the first: of a generator that was not trained.
     """
     grids = sorted((run_folder / "grids").glob("samples-*.png"))
-    if len(grids) < MIN_GRIDS:
+    if len(grids) < MIN_GRIDS or grids[0].read_bytes() == grids[-1].read_bytes():
         return
     for max_frames in _MAX_FRAMES:
         film = _film([_frame(path) for path in _evenly(grids, max_frames)])

@@ -10,6 +10,7 @@ from latentry_trainer.variants.base import Batch, ExportGraph, Generative, Graph
 from latentry_trainer.variants.classifier import Classifier, ConvClassifier
 from latentry_trainer.variants.denoising import Denoising
 from latentry_trainer.variants.encoder_classifier import EncoderClassifier
+from latentry_trainer.variants.gan_encoder import GANEncoder
 from latentry_trainer.variants.gans import GANS
 from latentry_trainer.variants.pca import PCA
 from latentry_trainer.variants.vae import Variational
@@ -19,6 +20,7 @@ VARIANTS: dict[str, type[Variant]] = {
     **GANS,
     "classifier": ConvClassifier,
     "encoder-classifier": EncoderClassifier,
+    "gan-encoder": GANEncoder,
 }
 
 
@@ -48,6 +50,7 @@ __all__ = [
     "Denoising",
     "EncoderClassifier",
     "ExportGraph",
+    "GANEncoder",
     "Generative",
     "GraphTensor",
     "Phase",
