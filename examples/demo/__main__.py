@@ -57,7 +57,6 @@ def main() -> None:
         print(f"serving {REPOSITORY} on {address}; training {LIVE_PRESET} beside it")
         visit = Visit(
             client=client,
-            address=address,
             models=[model for model in ready_models(client) if model.input_shape == dataset.input_shape],
             dataset=dataset,
             gallery=Gallery(folder=FOLDER),

@@ -1,20 +1,17 @@
 """Sections of new images: samples, samples by label, mixes of styles, truncation, ways, real images edited."""
 
-import shlex
-import subprocess
-
 import numpy as np
 from latentry_client import FromSeeds
 from latentry_client.results import Model
 
-from examples.demo.page import Images, Picture, Section
-from examples.demo.serving import COMMANDS
+from examples.demo.page import Images, Section
 from examples.demo.visit import SEED, Visit, figure, is_conditional
 
 _ROW_SEEDS = range(4)
 _COLUMN_SEEDS = range(10, 16)
 _PSIS = (1.0, 0.7, 0.5, 0.0, -0.5)
 _PSI = 0.7
+_ROWS_OF_LABELS = 5
 
 
 def samples(visit: Visit) -> Section | None:
@@ -37,24 +34,20 @@ def samples(visit: Visit) -> Section | None:
 
 
 def samples_by_label(visit: Visit) -> Section | None:
-    """A class in each column, by the command line."""
+    """A class in each column."""
     models = [model for model in visit.able("sample", by="fcd") if is_conditional(model)]
     if not models:
         return None
-    pictures, shown = [], ""
+    pictures = []
     for model in models:
-        num_labels = len(model.label_names)
-        file = visit.gallery.file("by-label")
-        labels = ",".join(map(str, list(range(num_labels)) * 4))
-        arguments = ["sample", model.name, "--count", str(4 * num_labels), "--labels", labels, "--seed", str(SEED)]
-        arguments += ["--output", str(visit.folder / file)]
-        subprocess.run([COMMANDS / "latentry", *arguments, "--address", visit.address], check=True, capture_output=True)
-        pictures.append(Picture(file=file, name=model.name, note=figure(model, "label_accuracy")))
-        shown = shown or shlex.join(["latentry", *arguments[:6], "--output", "by-label.png"])
+        labels = [*range(len(model.label_names))] * _ROWS_OF_LABELS
+        images = visit.client.sample(model.name, len(labels), seed=SEED, labels=labels).outputs
+        note = figure(model, "label_accuracy")
+        pictures.append(visit.gallery.grid(images, len(model.label_names), name=model.name, note=note))
     return Section(
         title="Images of a class",
-        text=f"These models take labels: {', '.join(models[0].label_names)}, in turn.",
-        code=shown.replace(labels, "0,1,2,3,4,5,6,7,8,9,0,1,…"),
+        text=f"A column each: {', '.join(models[0].label_names)}.",
+        code=f'client.sample("{models[0].name}", count=10, seed={SEED}, labels=range(10)).outputs',
         layout="wide",
         pictures=pictures,
     )
@@ -78,7 +71,7 @@ def style_mixes(visit: Visit) -> Section | None:
         "layers bring the shape, fine ones the shades.",
         code=f'client.style_mix("{models[0].name}", rows=FromSeeds(range(4)), columns=FromSeeds(range(10, 16)), '
         f"layers=[0, 1], truncation_psi={_PSI}).outputs",
-        layout="cards",
+        layout="wide",
         pictures=pictures,
     )
 
@@ -123,7 +116,7 @@ def edits(visit: Visit) -> Section | None:
         text="GANs whose encoder was trained afterwards: at the left real images, beside them what the generator makes "
         "of their codings, and then the way to a sample.",
         code=f'client.interpolate("{models[0].name}", start=images, end=FromSeeds(range(4)), steps=6).outputs',
-        layout="cards",
+        layout="wide",
         pictures=pictures,
     )
 

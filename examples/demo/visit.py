@@ -22,7 +22,6 @@ class Visit:
     """A visit to the server."""
 
     client: Client
-    address: str
     models: list[Model]
     """Those that take or give the data set's images."""
     dataset: Dataset
