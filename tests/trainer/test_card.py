@@ -54,7 +54,7 @@ def test_a_published_run_has_a_card_and_a_picture(latentry_train: Command, tmp_p
     assert {"loss", "bce", "mse", "sample_std_rmse"} <= {figure.name for figure in figures}
     for figure in figures:
         assert f"| `{figure.name}` | {figure.values['validation']:.4g} |" in card
-    assert len(re.findall("^    latentry [a-z]", card, re.MULTILINE)) == len(manifest.capabilities) + 1  # and `server`
+    assert len(re.findall("^    latentry [a-z]", card, re.MULTILINE)) == len(manifest.capabilities)
     assert "float16" not in card
 
 
@@ -86,7 +86,7 @@ def test_the_best_run_is_collected_with_float16_weights_that_serve_what_was_meas
     assert "there   pretrained/digits-vae" in again.out
     too_large = latentry_train("collect", "digits-vae", "--repository", "pretrained", "--max-size-mb", "0.1")
     assert too_large.status == 2
-    assert re.search(r"pretrained: expected at most 0\.1 MB, got 0\.\d; largest: digits-vae 0\.\d", too_large.err)
+    assert re.search(r"pretrained: expected at most 0\.1 MB, got 0\.\d; the largest: digits-vae 0\.\d", too_large.err)
 
 
 def test_of_several_runs_the_best_is_chosen_by_the_figure_of_its_kind(tmp_path: Path) -> None:
