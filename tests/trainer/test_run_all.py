@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from latentry_trainer.cli import main
-from latentry_trainer.experiments import EXPERIMENTS, find_run
+from latentry_trainer.experiments import EXPERIMENTS, choose_experiments, find_run
 from latentry_trainer.presets import PRESETS
 from latentry_trainer.report.grids import write_grid
 from latentry_trainer.report.results import Result, write_results
 from latentry_trainer.run_folder import Destination, start
 from latentry_trainer.training.log import Metrics
+from latentry_trainer.variants import build_variant
 
 
 def run_all(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -70,8 +72,29 @@ def test_every_preset_with_a_target_is_an_experiment() -> None:
 def test_models_that_have_not_seen_a_class_have_names_of_their_own() -> None:
     names = [experiment.model_name for experiment in EXPERIMENTS]
     assert len(set(names)) == len(names)
-    assert {"stacked", "stacked-quick-without-3"} <= set(names)
+    assert {"stacked", "stacked-quick-without-3", "stylegan-quick-without-noise"} <= set(names)
     assert "stacked-quick" not in names
+
+
+def test_every_experiment_changes_what_it_says_and_can_be_trained() -> None:
+    configs = [experiment.config for experiment in EXPERIMENTS]
+    assert all(config not in configs[:i] for i, config in enumerate(configs))
+    for config in configs:
+        variant = build_variant(config, (1, 28, 28), 10)
+        variant.check_training(config.training, 55_000)
+
+
+@pytest.mark.parametrize("has_cuda", [False, True])
+def test_presets_for_a_gpu_are_trained_where_there_is_one_or_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_cuda: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    for_gpu = {name for name in PRESETS if name.endswith("-gpu")}
+    chosen = {experiment.preset for experiment in choose_experiments((), tmp_path)}
+    assert for_gpu
+    assert chosen & for_gpu == (for_gpu if has_cuda else set())
+    assert chosen >= {"stacked", "stacked-quick"}
+    assert [experiment.preset for experiment in choose_experiments(("stylegan-gpu",), tmp_path)] == ["stylegan-gpu"]
 
 
 def test_a_run_of_another_configuration_is_not_taken(tmp_path: Path) -> None:

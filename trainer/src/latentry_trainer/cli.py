@@ -15,7 +15,7 @@ from rich.table import Table
 from latentry_trainer.collection import check_size, choose_runs, collect, write_catalogue
 from latentry_trainer.config import RunConfig, override, to_json
 from latentry_trainer.data import Dataset, load_dataset
-from latentry_trainer.experiments import EXPERIMENTS, find_run, read_result
+from latentry_trainer.experiments import EXPERIMENTS, choose_experiments, find_run, read_result
 from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
 from latentry_trainer.parallel import ALONE, World, check_alone, join_world
@@ -100,9 +100,7 @@ def run_all(
         if name not in offered:
             raise ValueError(f"run-all does not train {name}; expected some of {', '.join(offered)}")
     finished = []
-    for experiment in EXPERIMENTS:
-        if presets and experiment.preset not in presets:
-            continue
+    for experiment in choose_experiments(presets, runs):
         run_folder, status = _find_or_train(experiment.config, experiment.model_name, runs, repository)
         if status != _OK:
             return status

@@ -1,9 +1,11 @@
 """What `latentry-train run-all` trains, and how it finds what is done already."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import torch
 
 from latentry_trainer.config import RunConfig, override
 from latentry_trainer.presets import PRESETS
@@ -14,6 +16,18 @@ from latentry_trainer.training.trained import CONFIG_FILE, load_trained, read_co
 
 _ANOMALY_PRESET = "stacked-quick"
 _NUM_CLASSES = 10
+
+# Techniques of the style-based generator, and what leaves each out.
+_STYLE_PRESET = "stylegan-quick"
+_STYLE_TECHNIQUES: Mapping[str, Mapping[str, str]] = {
+    "growing": {"model.first_resolution": "32"},
+    "mapping": {"model.mapping_layers": "0"},
+    "constant": {"model.learned_constant": "false"},
+    "noise": {"model.noise": "false"},
+    "mixing": {"model.mixing_probability": "0"},
+    "blur": {"model.blur": "false"},
+    "penalty": {"model.r1_penalty": "0"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +52,35 @@ class Experiment:
         return override(PRESETS[self.preset].config, self.options)
 
 
-# Every preset but the quick ones, and one class of the data after the other held out.
+# Every preset but the quick ones, one class of the data after the other held out, and one technique after the other.
 EXPERIMENTS = (
     *(Experiment(preset=name) for name in PRESETS if not name.endswith("-quick")),
     *(
         Experiment(preset=_ANOMALY_PRESET, options={"data.held_out_label": str(label)}, change=f"without {label}")
         for label in range(_NUM_CLASSES)
     ),
+    Experiment(preset=_STYLE_PRESET),
+    *(
+        Experiment(preset=_STYLE_PRESET, options=options, change=f"without {technique}")
+        for technique, options in _STYLE_TECHNIQUES.items()
+    ),
 )
+
+
+def choose_experiments(presets: Collection[str], runs: Path) -> list[Experiment]:
+    """Those of the presets; without any all, but of presets for a GPU those that are done where there is none."""
+    if presets:
+        return [experiment for experiment in EXPERIMENTS if experiment.preset in presets]
+    return [
+        experiment
+        for experiment in EXPERIMENTS
+        if torch.cuda.is_available() or not experiment.preset.endswith("-gpu") or _is_done(experiment, runs)
+    ]
+
+
+def _is_done(experiment: Experiment, runs: Path) -> bool:
+    run_folder = find_run(runs, experiment.config)
+    return run_folder is not None and is_finished(run_folder)
 
 
 def find_run(runs: Path, config: RunConfig) -> Path | None:
