@@ -1,7 +1,7 @@
 """The presets: complete configurations by name, each with what to expect of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latentry_trainer.config import DataConfig, OptimizerConfig, RunConfig, TrainingConfig, VariantConfig
 from latentry_trainer.variants import VARIANTS
@@ -14,9 +14,11 @@ from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.greedy import Greedy
 from latentry_trainer.variants.hashing import Hashing
 from latentry_trainer.variants.pca import PCA
+from latentry_trainer.variants.progan import ProGAN
 from latentry_trainer.variants.recurrent import Recurrent
 from latentry_trainer.variants.sparse import SparseKL, SparseL1
 from latentry_trainer.variants.stacked import Stacked
+from latentry_trainer.variants.stylegan import StyleGAN
 from latentry_trainer.variants.tied import Tied
 from latentry_trainer.variants.vae import VAE, BetaVAE
 
@@ -59,19 +61,26 @@ _WIDE_GAN = GAN.Config(
 )
 
 # Against the collapse of the book's GAN: the same networks, one thing changed.
-_MINIMAX = GAN.Config(loss="minimax")
-_LEAST_SQUARES = GAN.Config(loss="least-squares")
-_HINGE = GAN.Config(loss="hinge")
 _REPLAY = GAN.Config(replay_size=10_000)
 _MINIBATCH = GAN.Config(minibatch_discrimination=True)
 _R1 = GAN.Config(r1_penalty=1.0)
 _WGAN = GAN.Config(loss="wasserstein", clip=0.01, num_critic_steps=5)
-_WGAN_GP = GAN.Config(loss="wasserstein", gradient_penalty=10.0, num_critic_steps=5, activation="leaky_relu")
-_CGAN = GAN.Config(conditional=True)
+_WGAN_GP = GAN.Config(loss="wasserstein", gradient_penalty=10.0, num_critic_steps=5)
+_CGAN = GAN.Config(conditional=True, r1_penalty=1.0)
 
+# The paper's; and narrow ones for two cores, whose critics R1 keeps from winning.
 _DCGAN_PAPER = DCGAN.Config(activation="relu", batch_norm="both", dropout=0.0, dense=False, initial_weights="normal")
 _CDCGAN = DCGAN.Config(conditional=True, replay_size=10_000)
-_QUICK_DCGAN = DCGAN.Config(filters=(32, 64), activation="relu", batch_norm="both", dropout=0.0)
+_CPU_DCGAN = DCGAN.Config(filters=(32, 64), activation="relu", dropout=0.0, r1_penalty=1.0, penalty_parts=8)
+_CPU_CDCGAN = replace(_CPU_DCGAN, conditional=True, replay_size=10_000)
+
+# Wide, as deep a mapping as the paper's and penalties on all rows for a GPU; narrow for the CPU.
+_PROGAN = ProGAN.Config(codings_size=128, base_feature_maps=2048, max_feature_maps=256)
+_STYLEGAN = StyleGAN.Config(codings_size=256, base_feature_maps=2048, max_feature_maps=256, mapping_layers=8)
+_CPU_PROGAN = ProGAN.Config(base_feature_maps=256, penalty_parts=4)
+_CPU_STYLEGAN = StyleGAN.Config(base_feature_maps=256, penalty_parts=4)
+_QUICK_PROGAN = ProGAN.Config(base_feature_maps=128, max_feature_maps=32, penalty_parts=4)
+_QUICK_STYLEGAN = StyleGAN.Config(base_feature_maps=128, max_feature_maps=32, penalty_parts=4, mapping_layers=2)
 
 _PCA_TOY = PCA.Config(codings_size=2)
 _STACKED_V3 = Stacked.Config(activation="relu", output="linear")
@@ -98,18 +107,23 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("vae",                    VAE.Config(),             _rmsprop(1e-3),  128, 25, {"loss": .316}, 60),
     ("hashing",                Hashing.Config(),         _sgd(1.0),        32, 10, {"bce": .410, "rounded_accuracy": .81}, 22),  # noqa: E501
     ("gan",                    GAN.Config(),             _rmsprop(1e-3),   32, 10, {}, 60),
-    ("gan-minimax",            _MINIMAX,                 _rmsprop(1e-3),   32, 10, {}, 60),
-    ("gan-least-squares",      _LEAST_SQUARES,           _rmsprop(1e-3),   32, 10, {}, 60),
-    ("gan-hinge",              _HINGE,                   _rmsprop(1e-3),   32, 10, {}, 60),
+    ("dcgan",                  DCGAN.Config(),           _rmsprop(1e-3),   32, 50, {}, 4000),
+    ("cdcgan",                 _CDCGAN,                  _rmsprop(1e-3),   32, 50, {}, 4500),
+    # The papers'.
     ("gan-replay",             _REPLAY,                  _rmsprop(1e-3),   32, 10, {}, 60),
     ("gan-minibatch",          _MINIBATCH,               _rmsprop(1e-3),   32, 10, {}, 60),
     ("gan-r1",                 _R1,                      _rmsprop(1e-3),   32, 10, {}, 60),
     ("wgan",                   _WGAN,                    _rmsprop(5e-5),   32, 10, {}, 60),
-    ("wgan-gp",                _WGAN_GP,                 _adam(1e-4, 0, .9), 32, 20, {}, 120),
+    ("wgan-gp",                _WGAN_GP,                 _adam(1e-3, 0, .9), 32, 10, {}, 120),
     ("cgan",                   _CGAN,                    _rmsprop(1e-3),   32, 10, {}, 60),
-    ("dcgan",                  DCGAN.Config(),           _rmsprop(1e-3),   32, 50, {}, 300),
-    ("dcgan-paper",            _DCGAN_PAPER,             _adam(2e-4, .5), 128, 50, {}, 300),
-    ("cdcgan",                 _CDCGAN,                  _rmsprop(1e-3),   32, 50, {}, 300),
+    ("dcgan-paper",            _DCGAN_PAPER,             _adam(2e-4, .5), 128, 50, {}, 4000),
+    ("progan",                 _PROGAN,                  _adam(1e-3, 0, .99), 64, 40, {}, 20_000),
+    ("stylegan",               _STYLEGAN,                _adam(1e-3, 0, .99), 64, 40, {}, 20_000),
+    # The same for two cores.
+    ("dcgan-cpu",              _CPU_DCGAN,               _adam(5e-4, .5),  64, 10, {"fcd": 47.5}, 600),
+    ("cdcgan-cpu",             _CPU_CDCGAN,              _adam(5e-4, .5),  64, 10, {"fcd": 47.5}, 650),
+    ("progan-cpu",             _CPU_PROGAN,              _adam(1e-3, 0, .99), 64, 8, {}, 900),
+    ("stylegan-cpu",           _CPU_STYLEGAN,            _adam(1e-3, 0, .99), 64, 8, {}, 900),
     # The third edition's.
     ("stacked-v3",             _STACKED_V3,              _nadam(1e-3),     32, 20, {"mse": .0132}, 67),
     ("conv-v3",                _CONV_V3,                 _nadam(1e-3),     32, 10, {"mse": .0121}, 110),
@@ -138,7 +152,9 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("beta-vae-quick",         BetaVAE.Config(),         _adam(2e-3),     128,  8, {}, 12),
     ("conv-vae-quick",         ConvVAE.Config(),         _adam(2e-3),     128,  3, {}, 45),
     ("gan-quick",              _WIDE_GAN,                _adam(5e-4, .5), 128, 10, {}, 65),
-    ("dcgan-quick",            _QUICK_DCGAN,             _adam(2e-4, .5), 128,  2, {}, 65),
+    ("dcgan-quick",            _CPU_DCGAN,               _adam(5e-4, .5),  64,  2, {}, 120),
+    ("progan-quick",           _QUICK_PROGAN,            _adam(1e-3, 0, .99), 64, 4, {}, 120),
+    ("stylegan-quick",         _QUICK_STYLEGAN,          _adam(1e-3, 0, .99), 64, 3, {}, 120),
     ("classifier-quick",       _CLASSIFIER,              _adam(2e-3),      64,  2, {}, 50),
 )  # fmt: skip
 
