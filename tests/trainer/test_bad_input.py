@@ -144,7 +144,11 @@ def test_options_that_contradict_each_other(latentry_train: Command, options: li
         ("recurrent", {"images": FLOATS.reshape(60, 36)}, "takes images, row by row; got vectors of 36 values"),
         ("classifier", {"images": BYTES}, "is trained on labels, and data set npz has none"),
         ("classifier", {"images": BYTES, "labels": LABELS * 0}, "are of the class '0'"),
-        ("gan --data.held_out_label 1", {"images": BYTES, "labels": LABELS}, "variant gan has no score that could"),
+        (
+            "classifier --data.held_out_label 1",
+            {"images": BYTES, "labels": LABELS},
+            "variant classifier has no score that",
+        ),
         ("greedy --training.num_epochs 2", {"images": BYTES}, "option --training.num_epochs: expected at least 3"),
         ("greedy --model.hidden_sizes=", {"images": BYTES}, "option --model.hidden_sizes: "),
     ],

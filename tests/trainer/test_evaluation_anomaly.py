@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from latentry_trainer.data import Dataset
+from latentry_trainer.data import Dataset, to_floats
 from latentry_trainer.evaluation import Subject
 from latentry_trainer.evaluation.anomaly import SCORE_QUANTILE, anomaly_figures, measure_anomalies
 from latentry_trainer.export.manifest import describe_score
@@ -80,9 +80,17 @@ def test_without_a_held_out_class_there_is_a_threshold_and_no_auroc(dataset: Dat
     assert measure_anomalies(subject(Grey(), whole, "test")).keys() == {"false_alarm_rate"}
 
 
-def test_models_that_do_not_reconstruct_have_no_score(dataset: Dataset) -> None:
+def test_models_that_judge_no_image_alone_have_no_score(dataset: Dataset) -> None:
+    config = GAN.Config(generator_sizes=(3,), critic_sizes=(3,), minibatch_discrimination=True)
+    assert measure_anomalies(subject(GAN(config, SHAPE), dataset, "test")) == {}
+
+
+def test_critics_that_judge_alone_have_one(dataset: Dataset) -> None:
     gan = GAN(GAN.Config(generator_sizes=(3,), critic_sizes=(3,)), SHAPE)
-    assert measure_anomalies(subject(gan, dataset, "test")) == {}
+    with torch.no_grad():
+        scores = -gan.criticise(to_floats(dataset.images_of("validation")), None).numpy()
+        figures = measure_anomalies(subject(gan, dataset, "validation"))
+    assert figures["score_threshold"] == pytest.approx(np.quantile(scores, 0.99), abs=1e-5)
 
 
 def test_the_bundle_has_the_threshold_where_one_was_measured() -> None:

@@ -89,12 +89,12 @@ def test_presets_for_a_gpu_are_trained_where_there_is_one_or_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_cuda: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
-    for_gpu = {name for name in PRESETS if name.endswith("-gpu")}
+    for_gpu = {name for name, preset in PRESETS.items() if preset.is_for_gpu}
     chosen = {experiment.preset for experiment in choose_experiments((), tmp_path)}
     assert for_gpu
     assert chosen & for_gpu == (for_gpu if has_cuda else set())
     assert chosen >= {"stacked", "stacked-quick"}
-    assert [experiment.preset for experiment in choose_experiments(("stylegan-gpu",), tmp_path)] == ["stylegan-gpu"]
+    assert [experiment.preset for experiment in choose_experiments(("stylegan",), tmp_path)] == ["stylegan"]
 
 
 def test_a_run_of_another_configuration_is_not_taken(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from latentry_trainer.config import DataConfig, OptimizerConfig, TrainingConfig,
 from latentry_trainer.data import Dataset, load_dataset
 from latentry_trainer.parallel import ALONE
 from latentry_trainer.training.device import resolve_device
-from latentry_trainer.training.ema import update_average
+from latentry_trainer.training.ema import MovingAverage
 from latentry_trainer.training.log import METRICS_FILE, Metrics, RunLog, read_metrics
 from latentry_trainer.training.loop import train
 from latentry_trainer.training.progress import DivergedError, Position, check_finite
@@ -82,7 +82,6 @@ class Recorder(Variant):
     """A variant whose weight goes down by one a step in phase `a`, and whose phases write down what they saw."""
 
     Config = VariantConfig
-    capabilities = frozenset({"DECODE"})
 
     def __init__(self, intervals: Mapping[str, int], num_stages: int = 1) -> None:
         super().__init__(VariantConfig(), (1, 28, 28))
@@ -107,6 +106,10 @@ class Recorder(Variant):
             for name, interval in self.intervals.items()
         )
         return tuple(Stage(name=f"s{i}", num_epochs=training.num_epochs, phases=phases) for i in range(self.num_stages))
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset({"DECODE"})
 
     def validation_metrics(self, batch: Batch) -> Mapping[str, Tensor]:  # noqa: ARG002
         return {}
@@ -214,23 +217,54 @@ def test_a_checkpoint_of_another_model_is_refused(dataset: Dataset, tmp_path: Pa
         run(Stacked(Stacked.Config(), (1, 28, 28)), dataset, config(), tmp_path, state=state)
 
 
+class Numbers(Recorder):
+    """One weight and one buffer."""
+
+    def __init__(self, weight: float, statistic: float = 0.0) -> None:
+        super().__init__({})
+        self.weight = nn.Parameter(torch.tensor([weight]))
+        self.register_buffer("statistic", torch.tensor([statistic]))
+        self.register_buffer("count", torch.tensor([int(statistic)]))
+
+    def __deepcopy__(self, _memo: object) -> "Numbers":
+        return Numbers(self.weight.item(), self.get_buffer("statistic").item())
+
+
+def moving_average(variant: Numbers, *, half_life_images: float) -> MovingAverage:
+    """An average that begins with 8, of weights that are 0 from then on."""
+    average = MovingAverage(variant, half_life_images)
+    with torch.no_grad():
+        variant.weight.zero_()
+    return average
+
+
 def test_the_average_loses_half_of_a_weight_in_its_half_life() -> None:
-    average, weights = [torch.tensor([8.0])], [torch.tensor([0.0])]
+    average = moving_average(Numbers(8.0), half_life_images=50)
     for _ in range(10):
-        update_average(average, weights, num_images=10, images_seen=10**6, half_life_images=50)
-    assert average[0].item() == pytest.approx(2.0)
+        average.update(num_images=10, images_seen=10**6)
+    assert average.variant.state_dict()["weight"].item() == pytest.approx(2.0)
 
 
 def test_the_average_soon_forgets_the_first_weights() -> None:
-    average, weights = [torch.tensor([8.0])], [torch.tensor([0.0])]
-    update_average(average, weights, num_images=10, images_seen=200, half_life_images=1e9)
-    assert average[0].item() == pytest.approx(4.0)
+    average = moving_average(Numbers(8.0), half_life_images=1e9)
+    average.update(num_images=10, images_seen=200)
+    assert average.variant.state_dict()["weight"].item() == pytest.approx(4.0)
 
 
 def test_a_half_life_of_zero_is_the_last_weights() -> None:
-    average, weights = [torch.tensor([8.0])], [torch.tensor([3.0])]
-    update_average(average, weights, num_images=10, images_seen=10, half_life_images=0)
-    assert average[0].item() == 3.0
+    average = moving_average(Numbers(8.0), half_life_images=0)
+    average.update(num_images=10, images_seen=10)
+    assert average.variant.state_dict()["weight"].item() == 0.0
+
+
+def test_statistics_are_taken_over_as_they_are_and_counters_are_not() -> None:
+    variant = Numbers(8.0, statistic=1.0)
+    average = MovingAverage(variant, 1e9)
+    variant.get_buffer("statistic").fill_(5.0)
+    variant.get_buffer("count").fill_(5)
+    average.update(num_images=10, images_seen=200)
+    assert average.variant.get_buffer("statistic").item() == 5.0
+    assert average.variant.get_buffer("count").item() == 1
 
 
 def test_metrics_after_a_checkpoint_are_dropped_on_resuming(tmp_path: Path) -> None:

@@ -1,10 +1,18 @@
 import pytest
 import torch
-from latentry_trainer.config import RunConfig, TrainingConfig
-from latentry_trainer.variants import VARIANTS, Autoencoder, Batch, Generative, Variant, Variational, build_variant
+from latentry_trainer.config import RunConfig
+from latentry_trainer.variants import (
+    VARIANTS,
+    Autoencoder,
+    Batch,
+    Generative,
+    Variant,
+    Variational,
+    build_variant,
+)
 from latentry_trainer.variants.denoising import DenoiseGaussian
-from latentry_trainer.variants.gan import GAN, squared_gradients
 from latentry_trainer.variants.stacked import Stacked
+from latentry_trainer.variants.stylegan import StyleGAN
 from torch import Generator, Tensor
 
 SHAPES = [(1, 28, 28), (3, 9, 8)]
@@ -34,6 +42,8 @@ def test_graphs_keep_their_promises_about_names_and_shapes(name: str, shape: tup
         "denoiser": (["inputs"], ["outputs"]),
         "critic": (["inputs"], ["scores"]),
         "classifier": (["inputs"], ["probabilities", "features"]),
+        "mapping": (["codings"], ["styles"]),
+        "synthesis": (["styles", *[f"noise_{layer}" for layer in range(4)]], ["outputs"]),
     }
     for graph in variant.graph_modules():
         inputs, outputs = fixed[graph.role]
@@ -48,14 +58,16 @@ def test_graphs_keep_their_promises_about_names_and_shapes(name: str, shape: tup
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_has_the_graphs_that_its_capabilities_need(name: str) -> None:
+    makes = "synthesis" if issubclass(VARIANTS[name], StyleGAN) else "decoder"
     needed = {
         "ENCODE": "encoder",
-        "DECODE": "decoder",
+        "DECODE": makes,
         "RECONSTRUCT": "denoiser",
         "DENOISE": "denoiser",
-        "SAMPLE": "decoder",
-        "INTERPOLATE": "decoder",
-        "SCORE": "denoiser",
+        "SAMPLE": makes,
+        "INTERPOLATE": makes,
+        "SCORE": "denoiser" if issubclass(VARIANTS[name], Autoencoder) else "critic",
+        "STYLE_MIX": "mapping",
         "CLASSIFY": "classifier",
     }
     variant = build(name, (1, 28, 28))
@@ -111,49 +123,3 @@ def test_noise_has_its_standard_deviation() -> None:
     noise = variant.corrupt(batch(torch.zeros(10, 1, 100, 100)))
     assert noise.std().item() == pytest.approx(0.2, rel=0.02)
     assert noise.mean().item() == pytest.approx(0, abs=0.002)
-
-
-def test_gan_phases_reach_their_own_weights_only() -> None:
-    variant = GAN(GAN.Config(), (1, 4, 4))
-    variant.critic_loss(batch(images(1, 4, 4))).backward()  # type: ignore[no-untyped-call]
-    assert all(weight.grad is None for weight in variant.generator.parameters())
-    assert all(weight.grad is not None for weight in variant.critic.parameters())
-
-
-def test_gan_losses_of_a_critic_that_knows_nothing_are_log_two() -> None:
-    variant = GAN(GAN.Config(), (1, 4, 4))
-    for weight in variant.critic.parameters():
-        torch.nn.init.zeros_(weight)
-    expected = torch.log(torch.tensor(2.0)).item()
-    assert variant.critic_loss(batch(images(1, 4, 4))).item() == pytest.approx(expected)
-    assert variant.generator_loss(batch(images(1, 4, 4))).item() == pytest.approx(expected)
-
-
-def test_gan_trains_its_critic_first() -> None:
-    variant = GAN(GAN.Config(), (1, 4, 4))
-    (stage,) = variant.stages(TrainingConfig(num_epochs=3))
-    assert [(phase.name, phase.module) for phase in stage.phases] == [
-        ("critic", variant.critic),
-        ("generator", variant.generator),
-    ]
-    assert stage.num_epochs == 3
-
-
-def test_the_gradient_penalty_of_a_linear_critic_is_its_squared_weight() -> None:
-    layer = torch.nn.Linear(16, 1)
-    critic = torch.nn.Sequential(torch.nn.Flatten(), layer, torch.nn.Flatten(0))
-    penalties = squared_gradients(critic, images(1, 4, 4))
-    torch.testing.assert_close(penalties, layer.weight.square().sum().expand(5))
-    penalties.mean().backward()  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(layer.weight.grad, 2 * layer.weight)
-
-
-def test_the_gradient_penalty_is_added_to_the_critics_loss() -> None:
-    torch.manual_seed(0)
-    plain = GAN(GAN.Config(), (1, 4, 4))
-    penalised = GAN(GAN.Config(gradient_penalty=0.5), (1, 4, 4))
-    penalised.load_state_dict(plain.state_dict())
-    inputs = images(1, 4, 4)
-    losses = [variant.critic_loss(batch(inputs)) for variant in (plain, penalised)]
-    (penalty,) = squared_gradients(plain.critic, inputs[:1])  # an eighth of 5 rows, rounded up
-    torch.testing.assert_close(losses[1], losses[0] + 0.25 * penalty)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from latentry_trainer.config import RunConfig, to_dict
 from latentry_trainer.export.float16 import FLOAT16_TOLERANCE, has_float16_weights
-from latentry_trainer.presets import PRESETS
+from latentry_trainer.presets import PRESETS, without_cpu
 from latentry_trainer.report.figures import Figure, describe
 from latentry_trainer.report.markdown import render
 from latentry_trainer.variants import VARIANTS, Autoencoder, Classifier, Denoising, EncoderClassifier, GANEncoder
@@ -64,7 +64,7 @@ def make_card(
         config: What the model was trained by.
         has_picture: Whether the picture lies beside the card.
     """
-    gpu_preset = f"{config.preset}-gpu"
+    gpu_preset = without_cpu(config.preset)
     card = render(
         "card.md.j2",
         manifest=manifest,
@@ -79,7 +79,7 @@ def make_card(
         has_float16=any(has_float16_weights(content) for content in graphs.values()),
         float16_tolerance=FLOAT16_TOLERANCE,
         has_score=manifest.HasField("score"),
-        gpu_preset=gpu_preset if manifest.provenance.device == "cpu" and gpu_preset in PRESETS else None,
+        gpu_preset=gpu_preset if manifest.provenance.device == "cpu" and gpu_preset != config.preset else None,
         licence=_LICENCES.get(manifest.provenance.dataset),
     )
     return card.encode()

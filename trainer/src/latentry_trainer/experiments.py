@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from latentry_trainer.config import RunConfig, override
-from latentry_trainer.presets import PRESETS
+from latentry_trainer.presets import PRESETS, without_cpu
 from latentry_trainer.report.results import Result
 from latentry_trainer.run_folder import EVALUATION_FILE, is_finished
 from latentry_trainer.training.log import read_metrics
@@ -43,8 +43,8 @@ class Experiment:
 
     @property
     def model_name(self) -> str:
-        """The model's name in the repository: the preset's, and what is changed in it."""
-        return "-".join((self.preset, *self.change.split()))
+        """The model's name in the repository: the preset's, also of its narrow form, and what is changed in it."""
+        return "-".join((without_cpu(self.preset), *self.change.split()))
 
     @property
     def config(self) -> RunConfig:
@@ -74,7 +74,7 @@ def choose_experiments(presets: Collection[str], runs: Path) -> list[Experiment]
     return [
         experiment
         for experiment in EXPERIMENTS
-        if torch.cuda.is_available() or not experiment.preset.endswith("-gpu") or _is_done(experiment, runs)
+        if torch.cuda.is_available() or not PRESETS[experiment.preset].is_for_gpu or _is_done(experiment, runs)
     ]
 
 

@@ -34,6 +34,20 @@ class Preset:
     training_time_s: int
     """About how long training takes on idle CPU cores: one, or as many as the preset has threads."""
 
+    @property
+    def is_for_gpu(self) -> bool:
+        """Whether a CPU takes more than a quarter of an hour."""
+        return self.training_time_s > _PATIENCE_S
+
+
+_PATIENCE_S = 900
+_CPU_SUFFIX = "-cpu"
+
+
+def without_cpu(name: str) -> str:
+    """The name of the preset that one for the CPU is the narrow form of; other names as they are."""
+    return name.removesuffix(_CPU_SUFFIX)
+
 
 def _sgd(learning_rate: float) -> OptimizerConfig:
     return OptimizerConfig(name="sgd", learning_rate=learning_rate)
