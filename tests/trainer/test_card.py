@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,12 @@ import pytest
 import torch
 from google.protobuf import json_format
 from latentry.v1.manifest_pb2 import Manifest
-from latentry_trainer.cards import figures_of, make_picture, training_command
+from latentry_trainer.cards import figures_of, make_card, make_picture, training_command
 from latentry_trainer.collection import choose_runs
 from latentry_trainer.config import override, to_json
 from latentry_trainer.export.float16 import FLOAT16_TOLERANCE
-from latentry_trainer.presets import PRESETS, Preset
+from latentry_trainer.fit_encoder import configure
+from latentry_trainer.presets import PRESETS
 from latentry_trainer.report.grids import write_grid
 from latentry_trainer.run_folder import Destination, start
 from latentry_trainer.training.trained import load_trained
@@ -142,12 +142,26 @@ def test_a_run_without_grids_has_no_picture(tmp_path: Path) -> None:
     assert make_picture(tmp_path) is None
 
 
-def test_where_only_a_cpu_was_at_hand_the_card_names_the_better_preset(
-    latentry_train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick = PRESETS["vae-quick"]
-    narrow = Preset(config=replace(quick.config, preset="vae-cpu"), targets={}, training_time_s=1)
-    monkeypatch.setitem(PRESETS, "vae-cpu", narrow)
-    assert latentry_train("run", "vae-cpu", *RUN[2:], "--training.device", "cpu").status == 0
-    card = (tmp_path / "models" / "digits-vae" / "1" / "README.md").read_text()
-    assert "Trained on a CPU only. Who has a GPU gets a better model from the preset `vae`." in card
+@pytest.mark.parametrize(
+    ("preset", "device", "is_told"),
+    [("dcgan-cpu", "cpu", True), ("dcgan-cpu", "NVIDIA H200", False), ("dcgan", "cpu", False)],
+)
+def test_where_only_a_cpu_was_at_hand_the_card_names_the_better_preset(preset: str, device: str, is_told: bool) -> None:
+    manifest = Manifest(name="mine", variant="dcgan", preset=preset)
+    manifest.provenance.device = device
+    card = make_card(manifest, {}, PRESETS[preset].config, has_picture=False).decode()
+    told = "Trained on a CPU only. Who has a GPU gets a better model from the preset `dcgan`."
+    assert (told in card) == is_told
+
+
+def test_a_gan_with_its_encoder_comes_first_and_is_made_by_two_commands(tmp_path: Path) -> None:
+    finished_run(tmp_path, "dcgan-cpu", {"fcd": 40}, "dcgan")
+    config = configure(PRESETS["dcgan-cpu"].config, {})
+    with_encoder = start(config, Destination(repository=Path("models"), model_name="dcgan"), tmp_path)
+    (with_encoder / "evaluation.json").write_text(json.dumps({"validation": {"fcd": 41, "encoder_mse": 0.02}}))
+    (with_encoder / "report.html").touch()
+    assert choose_runs(tmp_path) == {"dcgan": with_encoder}
+    command = training_command(config, "dcgan")
+    assert command.startswith(
+        "latentry-train run dcgan-cpu --name dcgan && latentry-train fit-encoder runs/dcgan-cpu-001"
+    )

@@ -64,7 +64,8 @@ def make_card(
         config: What the model was trained by.
         has_picture: Whether the picture lies beside the card.
     """
-    gpu_preset = without_cpu(config.preset)
+    preset = config.model.gan.preset if isinstance(config.model, GANEncoder.Config) else config.preset
+    gpu_preset = without_cpu(preset)
     card = render(
         "card.md.j2",
         manifest=manifest,
@@ -79,7 +80,7 @@ def make_card(
         has_float16=any(has_float16_weights(content) for content in graphs.values()),
         float16_tolerance=FLOAT16_TOLERANCE,
         has_score=manifest.HasField("score"),
-        gpu_preset=gpu_preset if manifest.provenance.device == "cpu" and gpu_preset != config.preset else None,
+        gpu_preset=gpu_preset if manifest.provenance.device == "cpu" and gpu_preset != preset else None,
         licence=_LICENCES.get(manifest.provenance.dataset),
     )
     return card.encode()

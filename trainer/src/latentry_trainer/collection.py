@@ -16,6 +16,7 @@ from latentry_trainer.report.markdown import render
 from latentry_trainer.run import export_run
 from latentry_trainer.run_folder import EVALUATION_FILE, Destination, is_finished, read_destination
 from latentry_trainer.training.trained import CONFIG_FILE, read_config
+from latentry_trainer.variants import VARIANTS, GANEncoder
 
 _MANIFEST_FILE = "manifest.json"
 _MB = 1_000_000
@@ -38,7 +39,7 @@ def choose_runs(runs: Path, names: Sequence[str] = ()) -> Mapping[str, Path]:
     """Finds the best finished run of each model.
 
     A model's runs are those that were to be published under its name. The best of them has the best `main_figure` on
-    validation images; of several that are as good, it is the first.
+    validation images; a GAN with an encoder comes before those without, since it can do more.
 
     Args:
         runs: Folder of run folders, those of `pretrain-classifier` one level deeper.
@@ -114,13 +115,15 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _merit(run_folder: Path) -> float:
-    """How good a run's main figure is on validation images; higher is better."""
+def _merit(run_folder: Path) -> tuple[bool, float]:
+    """Whether a run's GAN has an encoder, and how good its main figure is on validation images; higher is better."""
+    variant = read_config(run_folder).variant
+    has_encoder = issubclass(VARIANTS[variant], GANEncoder)
     validation = json.loads((run_folder / EVALUATION_FILE).read_text())["validation"]
-    name = main_figure(read_config(run_folder).variant, validation)
+    name = main_figure(variant, validation)
     if name is None:
-        return -math.inf
-    return float(validation[name]) if is_higher_better(name) else -float(validation[name])
+        return has_encoder, -math.inf
+    return has_encoder, float(validation[name]) if is_higher_better(name) else -float(validation[name])
 
 
 def _finished_runs(runs: Path) -> Iterator[Path]:
