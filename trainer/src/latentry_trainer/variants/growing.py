@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate, pairwise
 from typing import Annotated
 
 import torch
@@ -12,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latentry_trainer.config import STRICT, Count, Sizes, TrainingConfig
+from latentry_trainer.config import STRICT, Count, TrainingConfig
 from latentry_trainer.variants.adversarial import Adversarial
 from latentry_trainer.variants.base import Batch, Objective, Stage
 from latentry_trainer.variants.growing_networks import FIRST_SIZE, GrowingCritic, Growth, doubled, faded, halved
@@ -31,8 +30,8 @@ class Growing(Adversarial):
 
         first_resolution: Count = FIRST_SIZE
         """Pixels of the first stage's images, a power of two from 4; the images' own, padded: do not grow."""
-        stage_weights: Sizes = ()
-        """How the stages share the epochs, one number each; none: equally. What does not divide is for later ones."""
+        last_stage_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+        """The part of the epochs that the last stage has, the slowest; the others share the rest, at least one each."""
         fade_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
         """The part of each stage but the first in which its layers fade in; the rest of it is for all to settle."""
         base_feature_maps: Count = 512
@@ -42,6 +41,8 @@ class Growing(Adversarial):
         blur: bool = False
         """Filter maps by [1 2 1] after each doubling and before each halving of their size."""
 
+    critic: GrowingCritic
+    """Images of the present resolution, labels, and the growth -> scores [N]."""
     growth: Tensor
     """Levels that are faded in, a scalar; see `Growth.total`. A buffer, as what is measured and exported follows it."""
 
@@ -58,8 +59,8 @@ class Growing(Adversarial):
         self.critic = GrowingCritic(input_shape[0], self.num_maps, num_labels=num_labels, blur=config.blur)
         self.register_buffer("growth", torch.tensor(Growth(self.first_level).total))
         self._growth_of_step: Growth | None = None
-        self._stage_weights = config.stage_weights or (1,) * len(self.resolutions)
         self._fade_fraction = config.fade_fraction
+        self._last_stage_fraction = config.last_stage_fraction
 
     @property
     def judges_alone(self) -> bool:
@@ -102,14 +103,13 @@ class Growing(Adversarial):
         )
 
     def check_training(self, training: TrainingConfig, num_images: int) -> None:
-        """Refuses stages without an epoch."""
+        """Refuses fewer epochs than stages."""
         super().check_training(training, num_images)
-        epochs = self._epochs(training.num_epochs)
-        if 0 in epochs:
+        if training.num_epochs < len(self.resolutions):
             raise ValueError(
-                f"option --training.num_epochs: expected enough for each of the {len(epochs)} resolutions "
-                f"{', '.join(map(str, self.resolutions))} to have one by --model.stage_weights "
-                f"{','.join(map(str, self._stage_weights))}, got {training.num_epochs}"
+                f"option --training.num_epochs: expected at least {len(self.resolutions)}, one for each of the "
+                f"resolutions {', '.join(map(str, self.resolutions))}, got {training.num_epochs}; a larger "
+                "--model.first_resolution has fewer"
             )
 
     def grown(self, network: nn.Module) -> nn.Module:
@@ -117,10 +117,10 @@ class Growing(Adversarial):
         return _Grown(network, self.frame, self.now)
 
     def _epochs(self, num_epochs: int) -> list[int]:
-        """Epochs of each stage, in proportion to the weights, as near as whole numbers from the first on allow."""
-        shares = accumulate(self._stage_weights, initial=0)
-        ends = [num_epochs * share // sum(self._stage_weights) for share in shares]
-        return [end - begin for begin, end in pairwise(ends)]
+        """Epochs of each stage; what does not divide is for the last."""
+        num_others = len(self.resolutions) - 1
+        others = [max(1, int(num_epochs * (1 - self._last_stage_fraction)) // max(1, num_others))] * num_others
+        return [*others, num_epochs - sum(others)]
 
     def _in_step(self, level: int, objective: Objective, batch: Batch) -> Tensor:
         """An objective at a level, which fades in as far as the batch's place in the stage says: nothing else does."""
@@ -192,13 +192,7 @@ def _resolutions(config: Growing.Config, frame: Frame) -> Sequence[int]:
             f"option --model.first_resolution: expected a power of two from {FIRST_SIZE} to {frame.size}, which holds "
             f"images of {height}x{width} pixels, got {config.first_resolution}"
         )
-    resolutions = possible[possible.index(config.first_resolution) :]
-    if config.stage_weights and len(config.stage_weights) != len(resolutions):
-        raise ValueError(
-            f"option --model.stage_weights: expected {len(resolutions)} numbers, one for each of the resolutions "
-            f"{', '.join(map(str, resolutions))}, got {','.join(map(str, config.stage_weights))}"
-        )
-    return resolutions
+    return possible[possible.index(config.first_resolution) :]
 
 
 def _refuse_unfit(config: Growing.Config) -> None:

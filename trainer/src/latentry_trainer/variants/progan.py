@@ -32,6 +32,9 @@ class ProGAN(Growing):
         drift: Weight = 0.001
         """ε of ε score² of images, which keeps scores near 0 (appendix A.1)."""
 
+    generator: "GrowingGenerator"
+    """Codings, labels, and the growth -> images of the present resolution."""
+
     def __init__(self, config: Config, input_shape: tuple[int, ...], num_labels: int = 0) -> None:
         super().__init__(config, input_shape, num_labels)
         self.generator = GrowingGenerator(
