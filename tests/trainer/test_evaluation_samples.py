@@ -8,7 +8,7 @@ from latentry_trainer.data import Dataset
 from latentry_trainer.evaluation import Subject, samples
 from latentry_trainer.evaluation.distances import MIN_ROWS
 from latentry_trainer.evaluation.features import FeatureNetwork
-from latentry_trainer.evaluation.samples import class_figures, measure_samples
+from latentry_trainer.evaluation.samples import class_figures, measure_samples, watch_samples
 from latentry_trainer.variants import Generative
 from latentry_trainer.variants.gan import GAN
 from latentry_trainer.variants.stacked import Stacked
@@ -71,7 +71,7 @@ class Replay(GAN):
 
     stack: Tensor
 
-    def sample(self, num_rows: int, generator: Generator) -> Tensor:  # noqa: ARG002
+    def sample(self, num_rows: int, generator: Generator, labels: Tensor | None = None) -> Tensor:  # noqa: ARG002
         rows, self.stack = self.stack[:num_rows], self.stack[num_rows:]
         return rows
 
@@ -121,6 +121,44 @@ def test_a_collapsed_generator_recalls_little(dataset: Dataset) -> None:
     assert figures["precision"] == 1
     assert figures["recall"] <= 15 / 1500
     assert figures["fcd"] > 5 * figures["fcd_floor"]
+
+
+def test_after_an_epoch_the_same_distance_is_watched(network: CountingNetwork, dataset: Dataset) -> None:
+    subject = Subject(variant=GAN(GAN.Config(), SHAPE).eval(), dataset=dataset, split="validation", device=CPU)
+    with torch.no_grad():
+        watched, measured = watch_samples(subject), measure_samples(subject)
+    assert watched == {name: measured[name] for name in ("fcd", "smallest_class_share", "class_entropy_nats")}
+    assert network.num_seen == 5 * 1500  # images, training images, noise, and samples twice
+
+
+@pytest.mark.usefixtures("network")
+def test_samples_that_are_not_numbers_have_no_distance(dataset: Dataset) -> None:
+    gan = GAN(GAN.Config(), SHAPE)
+    torch.nn.init.constant_(next(gan.generator.parameters()), float("nan"))
+    with torch.no_grad():
+        figures = watch_samples(Subject(variant=gan.eval(), dataset=dataset, split="validation", device=CPU))
+    assert np.isnan(figures["fcd"])
+
+
+@pytest.mark.usefixtures("network")
+def test_the_label_accuracy_is_that_of_the_classifier_on_what_was_asked_for(dataset: Dataset, bundle: Path) -> None:
+    reals, labels = dataset.images_of("validation"), FeatureNetwork(bundle)(dataset.images_of("validation") / 255)[1]
+    rows = torch.stack([reals[labels.argmax(dim=1) == label][0] for label in range(10)])
+    right, wrong = (_Labelled(rows.roll(shift, dims=0) / 255) for shift in (0, 1))
+    assert figures_of(right, dataset)["label_accuracy"] == 1
+    assert figures_of(wrong, dataset)["label_accuracy"] == 0
+
+
+class _Labelled(GAN):
+    """Samples a given image for each label."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__(GAN.Config(conditional=True), SHAPE, len(images))
+        self.images = images
+
+    def sample(self, num_rows: int, generator: Generator, labels: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        assert labels is not None
+        return self.images[labels]
 
 
 def test_floor_and_ceiling_are_computed_once_a_split(network: CountingNetwork, dataset: Dataset) -> None:

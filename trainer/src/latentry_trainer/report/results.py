@@ -28,9 +28,7 @@ _COVERED_SHARE = 0.03  # of the samples in the rarest of ten classes: then all a
 # The deck's story: its GAN, and what is done against its collapse, one thing at a time.
 _MITIGATIONS = {
     "gan": "the deck's, non-saturating loss",
-    "gan-minimax": "minimax loss",
-    "gan-least-squares": "least-squares loss",
-    "gan-hinge": "hinge loss",
+    "gan-r1": "R1 penalty on the critic's slope at images",
     "wgan": "Wasserstein loss, weights clipped",
     "wgan-gp": "Wasserstein loss, gradient penalty",
     "gan-replay": "experience replay",
