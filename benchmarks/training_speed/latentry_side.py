@@ -69,7 +69,8 @@ def main() -> None:
         train_epochs(variant, timed, config, options.num_epochs, Path(folder, "timed"))
         seconds, cpu_seconds = time.perf_counter() - start_s, time.process_time() - start_cpu_s
         metrics = [line for line in read_metrics(Path(folder, "timed")) if line.split == "train"]
-    losses = [line.values["autoencoder_loss"] for line in metrics if line.epoch == options.num_epochs]
+    name, *_ = metrics[0].values  # of the first phase's loss
+    losses = [line.values[name] for line in metrics if line.epoch == options.num_epochs]
     result = {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,

@@ -176,7 +176,7 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
 _DATA = {"pca-toy": DataConfig(name="toy-3d")}
 
 # Networks whose steps are worth two threads: half as fast again where two cores are free, slower where they are not.
-_NUM_CPU_THREADS = {"conv": 2, "conv-v3": 2, "conv-vae": 2}
+_NUM_CPU_THREADS = dict.fromkeys(("conv", "conv-v3", "conv-vae", "dcgan", "cdcgan", "dcgan-paper"), 2)
 
 _VARIANT_OF = {variant.Config: name for name, variant in VARIANTS.items()}
 
