@@ -43,11 +43,14 @@ class KerasRMSprop(Optimizer):
         """Moves the weights by their gradients."""
         assert closure is None, "the loop computes the gradients"
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    average = self._average(weight)
-                    average.mul_(group["rho"]).addcmul_(weight.grad, weight.grad, value=1 - group["rho"])
-                    weight.addcdiv_(weight.grad, (average + group["epsilon"]).sqrt_(), value=-group["lr"])
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            gradients = [weight.grad for weight in weights]
+            averages = [self._average(weight) for weight in weights]
+            torch._foreach_mul_(averages, group["rho"])
+            torch._foreach_addcmul_(averages, gradients, gradients, value=1 - group["rho"])
+            roots = torch._foreach_add(averages, group["epsilon"])
+            torch._foreach_sqrt_(roots)
+            torch._foreach_addcdiv_(weights, gradients, roots, value=-group["lr"])
 
     def _average(self, weight: Tensor) -> Tensor:
         """The squared gradients' moving average of a weight."""
