@@ -48,7 +48,7 @@ class KerasRMSprop(Optimizer):
             averages = [self._average(weight) for weight in weights]
             torch._foreach_mul_(averages, group["rho"])
             torch._foreach_addcmul_(averages, gradients, gradients, value=1 - group["rho"])
-            roots = torch._foreach_add(averages, group["epsilon"])
+            roots = torch._foreach_add(averages, group["epsilon"])  # noqa: SLF001 (as PyTorch's own optimisers do)
             torch._foreach_sqrt_(roots)
             torch._foreach_addcdiv_(weights, gradients, roots, value=-group["lr"])
 
