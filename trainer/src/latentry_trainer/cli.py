@@ -18,6 +18,7 @@ from latentry_trainer.data import Dataset, load_dataset
 from latentry_trainer.experiments import EXPERIMENTS, choose_experiments, find_run, read_result
 from latentry_trainer.export.graphs import ExportError
 from latentry_trainer.export.repository import check_model_name
+from latentry_trainer.fit_encoder import configure, load_gan, start_with_gan
 from latentry_trainer.parallel import ALONE, World, check_alone, join_world
 from latentry_trainer.presets import PRESETS
 from latentry_trainer.pretraining import pretrain, read_comparison, with_few_labels
@@ -36,8 +37,11 @@ app = App(
 )
 _console = Console()
 
+Options = Annotated[str, Parameter(allow_leading_hyphen=True, help="--section.option value, as in --dry-run's list.")]
 Repository = Annotated[Path, Parameter(help="Folder of bundles that the model is published into.")]
 ModelName = Annotated[str | None, Parameter(help="The model's name in the repository; default: the preset's.")]
+Runs = Annotated[Path, Parameter(help="Folder of run folders.")]
+DryRun = Annotated[bool, Parameter(help="Print the resolved configuration and make nothing.", negative=())]
 OtherRepository = Annotated[Path | None, Parameter(help="Folder of bundles; default: as when the run was started.")]
 OtherName = Annotated[str | None, Parameter(help="The model's name; default: as when the run was started.")]
 RunFolder = Annotated[Path, Parameter(help="A run's folder, such as runs/stacked-001.")]
@@ -57,11 +61,9 @@ def list_presets() -> int:
 @app.command
 def run(
     preset: str,
-    *options: Annotated[
-        str, Parameter(allow_leading_hyphen=True, help="--section.option value, as in --dry-run's list.")
-    ],
-    dry_run: Annotated[bool, Parameter(help="Print the resolved configuration and make nothing.", negative=())] = False,
-    runs: Annotated[Path, Parameter(help="Folder of run folders.")] = Path("runs"),
+    *options: Options,
+    dry_run: DryRun = False,
+    runs: Runs = Path("runs"),
     repository: Repository = Path("models"),
     name: ModelName = None,
 ) -> int:
@@ -85,7 +87,7 @@ def run(
 @app.command
 def run_all(
     *presets: str,
-    runs: Annotated[Path, Parameter(help="Folder of run folders.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     repository: Repository = Path("models"),
     results: Annotated[Path | None, Parameter(help="Markdown file to write the results into.")] = None,
 ) -> int:
@@ -134,7 +136,7 @@ def pretrain_classifier(
         str | None, Parameter(help="The autoencoder, trained first where no run of it is done; default: conv.")
     ] = None,
     num_labels: Annotated[int, Parameter(help="Labelled images: the first so many training images.")] = 500,
-    runs: Annotated[Path, Parameter(help="Folder of run folders.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     repository: Repository = Path("models"),
     name: Annotated[str, Parameter(help="The classifier's name in the repository.")] = "pretrained-classifier",
 ) -> int:
@@ -167,6 +169,31 @@ def pretrain_classifier(
 
 
 @app.command
+def fit_encoder(
+    run_folder: Annotated[Path, Parameter(help="A GAN's run.")],
+    *options: Options,
+    dry_run: DryRun = False,
+    runs: Runs = Path("runs"),
+    repository: OtherRepository = None,
+    name: OtherName = None,
+) -> int:
+    """Trains an encoder for a GAN, and publishes both as the model's next version: real images can be encoded.
+
+    Options by dotted name change the encoder's training: --training.num_epochs 5 --model.pixel_weight 0
+    """
+    check_alone("fit-encoder")
+    gan = load_gan(run_folder)
+    config = configure(gan.config, _options(options))
+    if dry_run:
+        print(to_json(config), end="")
+        return _OK
+    destination = _destination(run_folder, repository, name)
+    dataset = load_dataset(config.data)
+    check_run(config, dataset)
+    return _train_and_finish(start_with_gan(config, gan, dataset, destination, runs), dataset, destination, ALONE)
+
+
+@app.command
 def export(
     run_folder: RunFolder,
     *,
@@ -182,7 +209,7 @@ def export(
 @app.command(name="collect")
 def collect_command(
     *names: Annotated[str, Parameter(help="Models; default: all, but those of quick presets.")],
-    runs: Annotated[Path, Parameter(help="Folder of run folders.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     repository: Annotated[Path, Parameter(help="Folder of bundles; a model that is in it is left as it is.")] = Path(
         "models"
     ),
