@@ -112,7 +112,12 @@ def run_all(
         if status != _OK:
             return status
     if results:
-        write_results(results, [read_result(*run_and_change) for run_and_change in finished], read_comparison(runs))
+        write_results(
+            results,
+            [read_result(*run_and_change) for run_and_change in finished],
+            {} if presets else read_comparison(runs),
+            command=" ".join(("latentry-train run-all", *presets, f"--results {results}")),
+        )
         _say("results", results)
     return _OK
 

@@ -75,14 +75,19 @@ class _Table:
 
 
 def write_results(
-    path: Path, results: Sequence[Result], pretraining: Mapping[str, Mapping[str, Mapping[str, float]]]
+    path: Path,
+    results: Sequence[Result],
+    pretraining: Mapping[str, Mapping[str, Mapping[str, float]]],
+    *,
+    command: str,
 ) -> None:
-    """Writes the page as Markdown, and its plots into the folder `images` beside it.
+    """Writes the page as Markdown, and its plots into the folder `images` beside it, under the page's name.
 
     Args:
         path: The page.
         results: At least one finished run, in the order in which they are shown.
         pretraining: Figures of classifiers of few labels, {encoder: {split: {name: value}}}; may be empty.
+        command: What makes the page.
     """
     images = path.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -93,22 +98,24 @@ def write_results(
     sampling = [result for result in usual if "fcd" in result.validation]
     if with_curve:
         curves = {result.config.preset: _curve(result) for result in with_curve}
-        draw_cross_entropies(images / "results-curves.png", curves)
+        draw_cross_entropies(images / f"{path.stem}-curves.png", curves)
     if sampling:
         distances = {result.config.preset: result.validation["fcd"] for result in sampling}
         anchors = sampling[0].validation  # they are the same for all
         draw_distances(
-            images / "results-samples.png",
+            images / f"{path.stem}-samples.png",
             distances,
             floor=anchors["fcd_floor"],
             ceiling=anchors["fcd_ceiling"],
         )
     rows = {result.config.preset: result.samples for result in story if result.samples}
     if rows:
-        draw_sample_rows(images / "results-gans.png", rows)
+        draw_sample_rows(images / f"{path.stem}-story.png", rows)
     path.write_text(
         render(
             "results.md.j2",
+            page=path.stem,
+            command=command,
             machine=_machine(),
             devices=sorted({result.device for result in results}),
             seeds=sorted({result.config.training.seed for result in results}),
