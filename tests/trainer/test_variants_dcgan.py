@@ -1,5 +1,8 @@
 """The convolutional GAN: the book's layers and the paper's, and what is random in them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from latentry_trainer.export.graphs import export_graph
@@ -14,7 +17,7 @@ from tests.trainer.adversaries import NUM_LABELS, SHAPE, batch, dcgan, images
 
 def layers(module: nn.Module) -> list[str]:
     """What each layer with weights is, and its activations, in order."""
-    names = {
+    names: dict[type[nn.Module], Callable[[Any], str]] = {
         nn.Linear: lambda layer: f"dense {layer.in_features}-{layer.out_features}",
         nn.Conv2d: lambda layer: f"conv {layer.in_channels}-{layer.out_channels} k{layer.kernel_size[0]}",
         nn.ConvTranspose2d: lambda layer: f"convT {layer.in_channels}-{layer.out_channels} k{layer.kernel_size[0]}",
@@ -38,11 +41,14 @@ def test_the_books_network_is_the_books() -> None:
         "convT 64-1 k5",
     ]
     assert layers(variant.critic) == ["conv 1-64 k5", "leaky 0.2", "conv 64-128 k5", "leaky 0.2", "dense 6272-1"]
-    assert variant.config.dropout == 0.4
+    config = PRESETS["dcgan"].config.model
+    assert isinstance(config, DCGAN.Config)
+    assert config.dropout == 0.4
 
 
 def test_the_papers_network_is_the_papers() -> None:
     variant = build_variant(PRESETS["dcgan-paper"].config, (1, 28, 28))
+    assert isinstance(variant, DCGAN)
     assert layers(variant.generator) == [
         "convT 100-128 k7",
         "norm 128",

@@ -61,7 +61,7 @@ EXPERIMENTS = (
     ),
     Experiment(preset=_STYLE_PRESET, options=_STYLE_OPTIONS),
     *(
-        Experiment(preset=_STYLE_PRESET, options=_STYLE_OPTIONS | options, change=f"without {technique}")
+        Experiment(preset=_STYLE_PRESET, options={**_STYLE_OPTIONS, **options}, change=f"without {technique}")
         for technique, options in _STYLE_TECHNIQUES.items()
     ),
 )
