@@ -1,6 +1,5 @@
 """The convolutional GAN: the book's layers and the paper's, and what is random in them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from tests.trainer.adversaries import NUM_LABELS, SHAPE, batch, dcgan, images
 
 def layers(module: nn.Module) -> list[str]:
     """What each layer with weights is, and its activations, in order."""
-    names: dict[type[nn.Module], Callable[[Any], str]] = {
+    names: dict[type[nn.Module], Any] = {
         nn.Linear: lambda layer: f"dense {layer.in_features}-{layer.out_features}",
         nn.Conv2d: lambda layer: f"conv {layer.in_channels}-{layer.out_channels} k{layer.kernel_size[0]}",
         nn.ConvTranspose2d: lambda layer: f"convT {layer.in_channels}-{layer.out_channels} k{layer.kernel_size[0]}",
