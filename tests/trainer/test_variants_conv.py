@@ -78,7 +78,7 @@ def test_inputs_that_cannot_be_pooled_are_refused_with_the_sizes_that_can(
     smallest = 2 ** len(filters)
     sizes = "x".join(map(str, shape))
     message = (
-        f"{len(filters)} pooled convolutions .* at least {smallest} x {smallest} pixels, got .* {sizes}; .*filters"
+        f"{len(filters)} convolutions that halve .* at least {smallest} x {smallest} pixels, got .* {sizes}; .*filters"
     )
     with pytest.raises(ValueError, match=message):
         build_variant(config, shape)

@@ -60,14 +60,23 @@ def pooled_sizes(input_shape: tuple[int, ...], filters: Sequence[int]) -> list[t
     Raises:
         ValueError: An input is not an image, or too small to be pooled so often.
     """
-    smallest = 2 ** len(filters)
-    if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
-        raise ValueError(
-            f"a network of {len(filters)} pooled convolutions takes images of at least {smallest} x {smallest} pixels, "
-            f"got inputs of shape {'x'.join(map(str, input_shape))}; fewer --model.filters take smaller images"
-        )
+    require_pixels(input_shape, len(filters))
     _, height, width = input_shape
     return [(height >> times, width >> times) for times in range(len(filters) + 1)]
+
+
+def require_pixels(input_shape: tuple[int, ...], num_halvings: int) -> None:
+    """Refuses inputs that are no images, or too small to be halved so often.
+
+    Raises:
+        ValueError: They are.
+    """
+    smallest = 2**num_halvings
+    if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
+        raise ValueError(
+            f"a network of {num_halvings} convolutions that halve the size takes images of at least "
+            f"{smallest} x {smallest} pixels, got inputs of shape {'x'.join(map(str, input_shape))}; fewer --model.filters take smaller images"
+        )
 
 
 def conv_layers(channels: Sequence[int], activation: Activation) -> list[nn.Module]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from latentry_trainer.config import STRICT, Count, Fraction
 from latentry_trainer.variants.adversarial import Adversarial, normalise_spectra
 from latentry_trainer.variants.base import Batch
-from latentry_trainer.variants.conv import ChannelsLast, Filters
+from latentry_trainer.variants.conv import ChannelsLast, Filters, require_pixels
 from latentry_trainer.variants.gan import with_labels
 from latentry_trainer.variants.layers import ACTIVATIONS, Activation, glorot_uniform
 
@@ -129,12 +129,7 @@ def halved_sizes(input_shape: tuple[int, ...], filters: Sequence[int]) -> list[t
     Raises:
         ValueError: An input is not an image, or too small to be halved so often.
     """
-    smallest = 2 ** len(filters)
-    if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
-        raise ValueError(
-            f"a network that halves images {len(filters)} times takes images of at least {smallest} x {smallest} "
-            f"pixels, got inputs of shape {'x'.join(map(str, input_shape))}; fewer --model.filters take smaller images"
-        )
+    require_pixels(input_shape, len(filters))
     _, height, width = input_shape
     return [(-(-height // 2**times), -(-width // 2**times)) for times in range(len(filters) + 1)]
 
