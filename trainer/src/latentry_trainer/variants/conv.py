@@ -75,7 +75,8 @@ def require_pixels(input_shape: tuple[int, ...], num_halvings: int) -> None:
     if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
         raise ValueError(
             f"a network of {num_halvings} convolutions that halve the size takes images of at least "
-            f"{smallest} x {smallest} pixels, got inputs of shape {'x'.join(map(str, input_shape))}; fewer --model.filters take smaller images"
+            f"{smallest} x {smallest} pixels, got inputs of shape {'x'.join(map(str, input_shape))}; "
+            "fewer --model.filters take smaller images"
         )
 
 
