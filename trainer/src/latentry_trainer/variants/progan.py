@@ -96,7 +96,7 @@ class GrowingGenerator(nn.Module):
         self.blocks = nn.ModuleList([first, *others])
         self.to_images = MapsToImages(num_maps, num_channels)
 
-    def forward(self, codings: Tensor, labels: Tensor | None, *, growth: Growth) -> Tensor:
+    def forward(self, codings: Tensor, labels: Tensor | None = None, *, growth: Growth) -> Tensor:
         """Codings [N, codings_size], and labels [N] -> images [N, C, R, R] of the growth's resolution."""
         maps = [self.codings(codings, labels)]
         for block in self.blocks[: growth.level + 1]:
