@@ -37,7 +37,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path, slice_path: Path, prese
         "--training.num_epochs=1",
         "--training.batch_size=71",
         *OPTIMIZER,
-        *(["--model.gradient_penalty=0.3"] if preset == "gan" else []),
+        *(["--model.r1_penalty=0.3", "--model.gradient_penalty=1", "--model.penalty_parts=8"] if preset == "gan" else []),
     ]
     for num_processes in (1, 2):
         folder = tmp_path / str(num_processes)
