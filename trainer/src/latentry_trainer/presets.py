@@ -137,7 +137,7 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     # The same for two cores.
     ("dcgan-cpu",              _CPU_DCGAN,               _adam(5e-4, .5),  64, 10, {"fcd": 47.5}, 600),
     ("cdcgan-cpu",             _CPU_CDCGAN,              _adam(5e-4, .5),  64, 10, {"fcd": 47.5}, 650),
-    ("progan-cpu",             _CPU_PROGAN,              _adam(5e-3, 0, .99), 64, 5, {}, 900),
+    ("progan-cpu",             _CPU_PROGAN,              _adam(5e-3, 0, .99), 64, 4, {}, 900),
     ("stylegan-cpu",           _CPU_STYLEGAN,            _adam(1e-2, 0, .99), 64, 5, {}, 900),
     # The third edition's.
     ("stacked-v3",             _STACKED_V3,              _nadam(1e-3),     32, 20, {"mse": .0132}, 67),
