@@ -72,6 +72,9 @@ def interrupt(arguments: list[str], run_folder: Path, images_seen: int, signal_n
         ("vae-quick", ["--model.hidden_sizes", "30"]),  # noise in every step
         ("gan-quick", ["--model.generator_sizes", "30", "--model.critic_sizes", "30"]),  # and two phases, two Adams
         ("stacked-quick", ["--model.hidden_sizes", "30"]),  # a prior is fitted at the end
+        # Resolutions that fade in, and in the second a buffer that follows the styles.
+        ("progan-quick", ["--model.first_resolution", "8", "--model.max_feature_maps", "4"]),
+        ("stylegan-quick", ["--model.max_feature_maps", "4"]),
     ],
 )
 def test_killed_at_three_random_points_and_resumed(
