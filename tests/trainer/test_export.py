@@ -126,6 +126,28 @@ def test_a_value_that_is_not_a_number_is_refused() -> None:
         check_parity(graph, export_graph(graph))
 
 
+class Cancelling(nn.Module):
+    """Loses digits in float32, wherever it runs."""
+
+    def __init__(self, error: float) -> None:
+        super().__init__()
+        self.error = nn.Parameter(torch.tensor(error))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (inputs + 1_000.0) - 999.0 + self.error
+
+
+def test_what_float32_loses_on_pytorch_too_is_allowed_and_no_more() -> None:
+    module = Cancelling(0.0)
+    graph = graph_of(module)
+    content = export_graph(graph)
+    check_parity(graph, content)
+    with torch.no_grad():
+        module.error += 5e-4
+    with pytest.raises(ExportError, match="denoiser, output outputs, batch size 1"):
+        check_parity(graph, content)
+
+
 class MinusBatchMean(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs - inputs.mean(dim=0, keepdim=True)

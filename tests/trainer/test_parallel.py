@@ -27,6 +27,9 @@ def run(folder: Path, num_processes: int, *arguments: str) -> None:
     subprocess.run([*command, "--runs", str(folder), "--repository", str(folder)], check=True, cwd=folder, timeout=240)
 
 
+PENALTIES = ["--model.r1_penalty=0.3", "--model.gradient_penalty=1", "--model.penalty_parts=8"]
+
+
 # Noise in the objective, two phases and a penalty on a part of each batch, a statistic of the whole batch; the last
 # batch has 57 of the 2 400 images, one less for the second process.
 @pytest.mark.parametrize("preset", ["vae-quick", "gan", "sparse-kl-quick"])
@@ -37,7 +40,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path, slice_path: Path, prese
         "--training.num_epochs=1",
         "--training.batch_size=71",
         *OPTIMIZER,
-        *(["--model.r1_penalty=0.3", "--model.gradient_penalty=1", "--model.penalty_parts=8"] if preset == "gan" else []),
+        *(PENALTIES if preset == "gan" else []),
     ]
     for num_processes in (1, 2):
         folder = tmp_path / str(num_processes)

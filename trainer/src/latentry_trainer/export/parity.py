@@ -12,6 +12,9 @@ from latentry_trainer.variants.base import ExportGraph
 
 BATCH_SIZES = (1, 2, 7)
 TOLERANCE = 1e-5
+# Deep networks round: those that normalise at each layer by more than the tolerance, on PyTorch as on onnxruntime.
+_ROUNDING_FACTOR = 4
+_MOST_ROUNDING = 1e-3
 
 Arrays = list[NDArray[np.generic]]
 
@@ -22,6 +25,7 @@ def check_parity(
     """Compares the ONNX model on onnxruntime with the module on seeded random inputs at batch sizes 1, 2 and 7.
 
     The reference is the module in float64 run row by row: a graph whose rows depend on their batch-mates fails too.
+    Where PyTorch's own float32 is further off than the tolerance, onnxruntime may be as far off, times 4.
 
     Args:
         graph: The module with its inputs and outputs.
@@ -37,16 +41,17 @@ def check_parity(
     generator = np.random.default_rng(seed)
     for batch_size in BATCH_SIZES:
         inputs = draw_inputs(graph, batch_size, num_labels, generator)
-        expected = _reference(graph, inputs)
+        expected, rounded = (_reference(graph, inputs, dtype) for dtype in (torch.float64, torch.float32))
         outputs = session.run(None, {tensor.name: array for tensor, array in zip(graph.inputs, inputs, strict=True)})
-        for tensor, got, want in zip(graph.outputs, outputs, expected, strict=True):
+        for tensor, got, want, single in zip(graph.outputs, outputs, expected, rounded, strict=True):
             if got.shape != want.shape:
                 raise ExportError(
                     f"graph {graph.role}, output {tensor.name}, batch size {batch_size}: onnxruntime gives shape "
                     f"{got.shape}, PyTorch {want.shape}"
                 )
             error = np.abs(got - want)
-            if not (error <= tolerance + tolerance * np.abs(want)).all():  # NaN fails too
+            rounding = np.minimum(_ROUNDING_FACTOR * np.abs(single - want).max(), _MOST_ROUNDING)
+            if not (error <= np.maximum(tolerance + tolerance * np.abs(want), rounding)).all():  # NaN fails too
                 raise ExportError(
                     f"graph {graph.role}, output {tensor.name}, batch size {batch_size}: onnxruntime is off by up to "
                     f"{error.max():.3g}, tolerance {tolerance:g} absolute + relative"
@@ -67,10 +72,10 @@ def draw_inputs(graph: ExportGraph, batch_size: int, num_labels: int, generator:
     return arrays
 
 
-def _reference(graph: ExportGraph, inputs: Arrays) -> Arrays:
-    module = copy.deepcopy(graph.module).cpu().double().eval()
+def _reference(graph: ExportGraph, inputs: Arrays, dtype: torch.dtype) -> Arrays:
+    module = copy.deepcopy(graph.module).cpu().to(dtype).eval()
     tensors = [torch.from_numpy(array) for array in inputs]
-    tensors = [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]
+    tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
     with torch.no_grad():
         rows = [module(*(tensor[i : i + 1] for tensor in tensors)) for i in range(len(tensors[0]))]
     rows = [(row,) if isinstance(row, torch.Tensor) else row for row in rows]
