@@ -143,7 +143,7 @@ def test_what_float32_loses_on_pytorch_too_is_allowed_and_no_more() -> None:
     content = export_graph(graph)
     check_parity(graph, content)
     with torch.no_grad():
-        module.error += 5e-4
+        module.error.add_(5e-4)
     with pytest.raises(ExportError, match="denoiser, output outputs, batch size 1"):
         check_parity(graph, content)
 

@@ -72,7 +72,7 @@ def draw_inputs(graph: ExportGraph, batch_size: int, num_labels: int, generator:
     return arrays
 
 
-def _reference(graph: ExportGraph, inputs: Arrays, dtype: torch.dtype) -> Arrays:
+def _reference(graph: ExportGraph, inputs: Arrays, dtype: torch.dtype) -> list[NDArray[np.floating]]:
     module = copy.deepcopy(graph.module).cpu().to(dtype).eval()
     tensors = [torch.from_numpy(array) for array in inputs]
     tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
