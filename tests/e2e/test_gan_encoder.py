@@ -20,13 +20,14 @@ TOLERANCE = 1e-5
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `models/gan/1`, a small GAN of digits, `models/gan/2`, the same with an encoder, and their runs."""
     folder = tmp_path_factory.mktemp("fitted")
-    gan = ["run", "gan-quick", "--name", "gan", "--repository", folder / "models"]
+    gan: list[str | Path] = ["run", "gan-quick", "--name", "gan", "--repository", folder / "models"]
     gan += ["--data.name", "digits", "--model.codings_size", "4", "--training.num_epochs", "5"]
-    encoder = ["fit-encoder", folder / "runs/gan-quick-001", "--training.num_epochs", "10"]
+    encoder: list[str | Path] = ["fit-encoder", folder / "runs/gan-quick-001", "--training.num_epochs", "10"]
     encoder += ["--training.batch_size", "32", "--model.filters", "16,16"]
     for arguments in (gan, encoder):
-        command: list[str | Path] = [COMMANDS / "latentry-train", *arguments, "--runs", folder / "runs"]
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(
+            [COMMANDS / "latentry-train", *arguments, "--runs", folder / "runs"], check=True, capture_output=True
+        )
     return folder
 
 
