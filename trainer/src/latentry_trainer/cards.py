@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from latentry.v1 import manifest_pb2
 from PIL import Image
 
-from latentry_trainer.config import RunConfig, to_dict
+from latentry_trainer.config import RunConfig, option_values, to_dict
 from latentry_trainer.export.float16 import FLOAT16_TOLERANCE, has_float16_weights
 from latentry_trainer.presets import PRESETS, without_cpu
 from latentry_trainer.report.figures import Figure, describe
@@ -173,19 +172,18 @@ def _describe_file(graph: manifest_pb2.Graph, content: bytes) -> _File:
 
 
 def _changes(config: RunConfig, usual_config: RunConfig) -> Iterator[str]:
-    """The options that differ from the usual ones, as they are typed."""
-    usual = dict(_options(to_dict(usual_config)))
-    for name, value in _options(to_dict(config)):
-        if usual.get(name) != value:
-            yield from (f"--{name}", value)
+    """The options that differ from the usual ones, as they are typed; those without a value are left out."""
+    usual = dict(option_values(to_dict(usual_config)))
+    for name, value in option_values(to_dict(config)):
+        if value is not None and usual.get(name) != value:
+            yield from (f"--{name}", _typed(value))
 
 
-def _options(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Pairs of an option's dotted name and its value as it is typed; options without a value are left out."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _options(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            yield prefix + name, ",".join(map(str, value))
-        elif value is not None:
-            yield prefix + name, str(value).lower() if isinstance(value, bool) else str(value)
+def _typed(value: object) -> str:
+    """An option's value as it is typed."""
+    match value:
+        case list():
+            return ",".join(map(str, value))
+        case bool():
+            return str(value).lower()
+    return str(value)

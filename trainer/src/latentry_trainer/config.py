@@ -20,6 +20,7 @@ STRICT = ConfigDict(extra="forbid")
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Sizes = tuple[Count, ...]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -76,7 +77,7 @@ class TrainingConfig:
     """Passes over the training images."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimiser of every phase."""
-    average_half_life_images: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10_000.0
+    average_half_life_images: NonNegative = 10_000.0
     """Half-life of the moving average of the weights that is measured and exported; 0: the weights of the last step."""
     log_interval_images: Count = 11_000
     """Images between two lines of metrics; losses are checked for being finite as often."""
@@ -161,7 +162,7 @@ def override(config: RunConfig, options: Mapping[str, str]) -> RunConfig:
         ValueError: An option is unknown (the message suggests close names), its value is invalid, or it has no effect.
     """
     values = to_dict(config)
-    known = {name for name in option_names(values) if name not in _FIXED}
+    known = {name for name, _ in option_values(values) if name not in _FIXED}
     options = {name.replace("-", "_"): text for name, text in options.items()}
     for name, text in options.items():
         if name not in known:
@@ -189,13 +190,13 @@ def _check_effects(options: Iterable[str], config: RunConfig) -> None:
                 raise ValueError(f"option --{name} has an effect with --{decider} {expected} only, which is {chosen}")
 
 
-def option_names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The dotted names of everything in nested dictionaries."""
+def option_values(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted names and the values of everything in nested dictionaries."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from option_names(value, f"{prefix}{key}.")
+            yield from option_values(value, f"{prefix}{key}.")
         else:
-            yield prefix + key
+            yield prefix + key, value
 
 
 def _describe(error: ValidationError, prefix: str = "") -> str:

@@ -3,13 +3,13 @@
 import json
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from latentry_trainer.config import option_values
 from latentry_trainer.report.alarms import collect_spells
 from latentry_trainer.report.codings import ACTIVATIONS_FILE, MAP_FILE
 from latentry_trainer.report.curves import collect_curves, draw_curves
@@ -73,7 +73,7 @@ def write_report(
         codings_map=_picture(run_folder / MAP_FILE),
         activations=_picture(run_folder / ACTIVATIONS_FILE),
         curves=_curves(metrics),
-        options=list(_options(configuration)),
+        options=[(name, json.dumps(value, ensure_ascii=False)) for name, value in option_values(configuration)],
     )
     path = run_folder / "report.html"
     path.write_text(html, encoding="utf-8")
@@ -127,15 +127,6 @@ def _picture(path: Path) -> str | None:
 def _curves(metrics: list[Metrics]) -> str | None:
     panels = collect_curves(metrics)
     return _data_uri(draw_curves(panels)) if panels else None
-
-
-def _options(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Pairs of an option's dotted name and its value as JSON."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _options(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, json.dumps(value, ensure_ascii=False)
 
 
 def _data_uri(picture: bytes, kind: str = "png") -> str:

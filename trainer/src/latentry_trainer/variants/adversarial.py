@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from latentry_trainer.config import STRICT, Count, Fraction, Positive, TrainingConfig, VariantConfig
+from latentry_trainer.config import STRICT, Count, Fraction, NonNegative, Positive, TrainingConfig, VariantConfig
 from latentry_trainer.variants.adversarial_losses import (
     ADVERSARIAL_LOSSES,
     AdversarialLossName,
@@ -23,7 +23,6 @@ from latentry_trainer.variants.adversarial_losses import (
 from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage
 from latentry_trainer.variants.replay import Replay
 
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _NUM_PAIRS = 10  # the critic is asked about a tenth of a batch of validation images, and as many samples
 
 
@@ -50,19 +49,19 @@ class Adversarial(Generative):
         """Steps of the critic for each of the generator."""
         critic_learning_rate: Positive | None = None
         """Step size of the critic (Heusel et al. 2017: two time scales); None: the generator's."""
-        clip: Weight = 0.0
+        clip: NonNegative = 0.0
         """Clip the critic's weights to [-clip, clip] after each step (Arjovsky et al. 2017); 0: do not."""
-        gradient_penalty: Weight = 0.0
+        gradient_penalty: NonNegative = 0.0
         """This times (slope - 1)² between images and samples keeps the critic's slope at 1 (Gulrajani et al. 2017)."""
-        r1_penalty: Weight = 0.0
+        r1_penalty: NonNegative = 0.0
         """Half of this times slope² at images, which keeps samples from becoming all alike (Mescheder et al. 2018)."""
         penalty_parts: Count = 1
         """Take the penalties on one of so many equal parts of each batch; 1: on all rows, as in the papers."""
-        drift: Weight = 0.0
+        drift: NonNegative = 0.0
         """ε of ε score² of images, which keeps scores near 0 (Karras et al. 2018, appendix A.1)."""
         label_smoothing: Fraction = 0.0
         """The critic's target for images is 1 less this (Salimans et al. 2016)."""
-        instance_noise: Weight = 0.0
+        instance_noise: NonNegative = 0.0
         """Standard deviation of noise on all that the critic sees (Sønderby et al. 2017), which falls to 0 linearly."""
         spectral_norm: bool = False
         """Divide each of the critic's weights by its largest singular value (Miyato et al. 2018)."""
@@ -158,7 +157,7 @@ class Adversarial(Generative):
         """The penalties on the critic's slope, on the first rows of what it has seen: those of the batch."""
         num_rows = len(batch.inputs)
         reals, fakes = reals[:num_rows], fakes[:num_rows]
-        critic = partial(self._judge, labels=None if labels is None else labels[:num_rows], batch=batch)
+        critic = partial(self.criticise, labels=None if labels is None else labels[:num_rows], batch=batch)
         penalty = reals.new_zeros(())
         if self.config.r1_penalty:
             penalty = penalty + self.config.r1_penalty / 2 * batch.mean(squared_gradients(critic, reals))
@@ -167,9 +166,6 @@ class Adversarial(Generative):
             deviations = gradient_deviations(critic, reals, fakes, epsilon)
             penalty = penalty + self.config.gradient_penalty * batch.mean(deviations)
         return penalty
-
-    def _judge(self, images: Tensor, labels: Tensor | None, batch: Batch) -> Tensor:
-        return self.criticise(images, labels, batch)
 
     def clip_critic(self) -> None:
         """Clips the critic's weights: Arjovsky et al. 2017, algorithm 1."""

@@ -1,14 +1,13 @@
 """Denoising autoencoders (Vincent et al. 2008, 2010): reconstruct the clean image from a corrupted one."""
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from latentry_trainer.config import STRICT, Count, Fraction, Positive
+from latentry_trainer.config import STRICT, Count, Fraction, NonNegative, Positive
 from latentry_trainer.variants.base import Batch
 from latentry_trainer.variants.sparse import l1_norm
 from latentry_trainer.variants.stacked import Stacked
@@ -84,7 +83,7 @@ class DenoiseSparse(DenoiseGaussian):
         """Trained on squared errors as they are, clipped to [0, 1] when used."""
         codings_size: Count = 300
         """Length of a coding."""
-        l1_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-6
+        l1_weight: NonNegative = 1e-6
         """Weight c of the codings' L1 norm, the sum over a row's codings; 0: no penalty."""
 
     def __init__(self, config: Config, input_shape: tuple[int, ...]) -> None:

@@ -10,8 +10,8 @@ from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from latentry_trainer.config import STRICT, Count, RunConfig, TrainingConfig, VariantConfig, from_dict
-from latentry_trainer.variants.adversarial import Adversarial, Weight
+from latentry_trainer.config import STRICT, Count, NonNegative, RunConfig, TrainingConfig, VariantConfig, from_dict
+from latentry_trainer.variants.adversarial import Adversarial
 from latentry_trainer.variants.base import Batch, ExportGraph, Generative, GraphTensor, Phase, Stage, Style
 from latentry_trainer.variants.conv import Filters, image_features
 from latentry_trainer.variants.gan import GAN
@@ -42,7 +42,7 @@ class GANEncoder(Generative):
         """Feature maps of the encoder's convolutions; each is followed by pooling."""
         hidden_size: Count = 256
         """Length of the dense layer between feature maps and codings."""
-        pixel_weight: Weight = 10.0
+        pixel_weight: NonNegative = 10.0
         """Weight of the squared error of real images that are encoded and generated again; 0: learn of pairs alone."""
 
     def __init__(self, config: Config, input_shape: tuple[int, ...], num_labels: int = 0) -> None:

@@ -7,8 +7,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from latentry_trainer.config import STRICT, Count
-from latentry_trainer.variants.adversarial import Weight
+from latentry_trainer.config import STRICT, Count, NonNegative
 from latentry_trainer.variants.adversarial_losses import AdversarialLossName
 from latentry_trainer.variants.base import Batch, ExportGraph, GraphTensor
 from latentry_trainer.variants.equalized import GAIN, Blur, EqualizedConv2d, EqualizedLinear, PixelNorm, rectifier
@@ -27,9 +26,9 @@ class ProGAN(Growing):
         """Length of a coding."""
         loss: AdversarialLossName = "wasserstein"
         """The game: what critic and generator minimise."""
-        gradient_penalty: Weight = 10.0
+        gradient_penalty: NonNegative = 10.0
         """λ of (slope - 1)² between images and samples (Gulrajani et al. 2017), which keep its slope near 1."""
-        drift: Weight = 0.001
+        drift: NonNegative = 0.001
         """ε of ε score² of images, which keeps scores near 0 (appendix A.1)."""
 
     generator: "GrowingGenerator"

@@ -8,8 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
-from latentry_trainer.config import STRICT, Count, Positive
-from latentry_trainer.variants.adversarial import Weight
+from latentry_trainer.config import STRICT, Count, NonNegative, Positive
 from latentry_trainer.variants.base import Batch, ExportGraph, GraphTensor, Style
 from latentry_trainer.variants.equalized import Blur, EqualizedConv2d
 from latentry_trainer.variants.growing import Growing
@@ -32,7 +31,7 @@ class StyleGAN(Growing):
         """Length of a coding, and of a style."""
         first_resolution: Count = 2 * FIRST_SIZE
         """Pixels of the first stage's images, a power of two from 4; the images' own, padded: do not grow."""
-        r1_penalty: Weight = 0.1
+        r1_penalty: NonNegative = 0.1
         """Gamma of gamma/2 slope² at images (Mescheder et al. 2018), which keeps samples from becoming all alike."""
         blur: bool = True
         """Filter maps by [1 2 1] after each doubling and before each halving of their size."""
