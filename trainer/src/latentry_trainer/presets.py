@@ -143,8 +143,8 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     # The same for two cores.
     ("dcgan-cpu",              _CPU_DCGAN,               _adam(5e-4, .5),  64, 10, _HALF_VAE, 600),
     ("cdcgan-cpu",             _CPU_CDCGAN,              _adam(5e-4, .5),  64, 10, {**_HALF_VAE, "label_accuracy": .9}, 650),  # noqa: E501
-    ("progan-cpu",             _CPU_PROGAN,              _adam(5e-3, 0, .99), 64, 4, _BELOW_DCGAN, 900),
-    ("stylegan-cpu",           _CPU_STYLEGAN,            _adam(1e-2, 0, .99), 64, 5, _BELOW_DCGAN, 900),
+    ("progan-cpu",             _CPU_PROGAN,              _adam(5e-3, 0, .99), 64, 4, _BELOW_DCGAN, 470),
+    ("stylegan-cpu",           _CPU_STYLEGAN,            _adam(1e-2, 0, .99), 64, 5, _BELOW_DCGAN, 840),
     # The third edition's.
     ("stacked-v3",             _STACKED_V3,              _nadam(1e-3),     32, 20, {"mse": .0132}, 67),
     ("conv-v3",                _CONV_V3,                 _nadam(1e-3),     32, 10, {"mse": .0121}, 110),
@@ -174,8 +174,8 @@ _TABLE: tuple[tuple[str, VariantConfig, OptimizerConfig, int, int, Mapping[str, 
     ("conv-vae-quick",         ConvVAE.Config(),         _adam(2e-3),     128,  3, {}, 45),
     ("gan-quick",              _WIDE_GAN,                _adam(5e-4, .5), 128, 10, {}, 65),
     ("dcgan-quick",            _CPU_DCGAN,               _adam(5e-4, .5),  64,  2, {}, 120),
-    ("progan-quick",           _QUICK_PROGAN,            _adam(5e-3, 0, .99), 64, 4, {}, 120),
-    ("stylegan-quick",         _QUICK_STYLEGAN,          _adam(1e-2, 0, .99), 64, 3, {}, 120),
+    ("progan-quick",           _QUICK_PROGAN,            _adam(5e-3, 0, .99), 64, 4, {}, 205),
+    ("stylegan-quick",         _QUICK_STYLEGAN,          _adam(1e-2, 0, .99), 64, 3, {}, 260),
     ("classifier-quick",       _CLASSIFIER,              _adam(2e-3),      64,  2, {}, 50),
 )  # fmt: skip
 
