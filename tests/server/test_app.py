@@ -22,7 +22,7 @@ from latentry.v1 import inference_service_pb2 as messages
 from latentry.v1 import model_service_pb2
 from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
 from latentry.v1.model_service_pb2_grpc import ModelServiceStub
-from latentry_server import app
+from latentry_server import app, listening
 from latentry_server.probe import ask
 from latentry_server.sessions.onnx import OnnxSession
 from latentry_server.settings import Settings
@@ -248,7 +248,7 @@ async def test_a_signal_during_the_start_loads_no_further_model(
     [("127.0.0.1", "127.0.0.1:5"), ("localhost", "localhost:5"), ("::1", "[::1]:5"), ("::", "[::]:5")],
 )
 def test_an_ipv6_address_is_bracketed(host: str, address: str) -> None:
-    assert app._address(host, 5) == address
+    assert listening.address(host, 5) == address
 
 
 # Metrics

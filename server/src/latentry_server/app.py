@@ -5,7 +5,6 @@ import contextlib
 import functools
 import logging
 import signal
-from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -15,10 +14,13 @@ from grpc_reflection.v1alpha import reflection
 from latentry.v1 import inference_service_pb2, model_service_pb2
 from latentry.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from latentry.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from latentry_server.batching.limits import BatchingLimits
+from latentry_server.errors import StartError
+from latentry_server.listening import address, listen, read_file
 from latentry_server.metrics import Metrics
+from latentry_server.metrics_server import MetricsServer
 from latentry_server.operations.call import Limits
 from latentry_server.repository.models import ModelRepository
 from latentry_server.repository.version import ModelState
@@ -36,10 +38,6 @@ logger = logging.getLogger(__name__)
 
 # What is left once every call is answered: health watchers that are told, reflection, idle connections.
 _CLOSE_TIMEOUT_S = 1.0
-
-
-class StartError(Exception):
-    """The server cannot start; the text says in one line why."""
 
 
 async def run(settings: Settings) -> None:
@@ -70,7 +68,7 @@ class Server:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._metrics = Metrics(self._registry)
-        self._metrics_server: _MetricsServer | None = None
+        self._metrics_server: MetricsServer | None = None
         self._device = _resolve_device(settings.device)
         self._repository = ModelRepository(
             settings.repository,
@@ -94,9 +92,9 @@ class Server:
     async def start(self) -> None:
         """Take the ports, load the models, then take calls; StartError where one of these cannot be."""
         settings = self._settings
-        self.port = _listen(self._grpc, settings)
+        self.port = listen(self._grpc, settings)
         if settings.metrics_port:
-            self._metrics_server = _MetricsServer(settings.host, settings.metrics_port, self._registry)
+            self._metrics_server = MetricsServer(settings.host, settings.metrics_port, self._registry)
         try:
             await self._repository.start()
         except ValueError as error:
@@ -105,7 +103,7 @@ class Server:
         ready = [status for status in self._repository.statuses() if status.state is ModelState.READY]
         models = ", ".join(f"{status.name}/{status.version}" for status in ready)
         logger.info("models on %s: %s", self._device, models or f"none in {settings.repository} yet")
-        logger.info("latentry-server listening on %s", _address(settings.host, self.port))
+        logger.info("latentry-server listening on %s", address(settings.host, self.port))
 
     async def stop(self) -> None:
         """Refuse new calls, answer those in flight, then stop."""
@@ -125,7 +123,7 @@ class Server:
 
     def _make_grpc_server(self) -> grpc.aio.Server:
         settings = self._settings
-        token = None if settings.token_file is None else _read("token_file", settings.token_file).decode().strip()
+        token = None if settings.token_file is None else read_file("token_file", settings.token_file).decode().strip()
         if token == "":
             raise StartError(f"token_file: expected a token, got the empty file {settings.token_file}")
         server = grpc.aio.server(
@@ -156,55 +154,8 @@ class Server:
         return server
 
 
-class _MetricsServer:
-    """Serves the metrics over HTTP, in a thread of its own."""
-
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
-        try:
-            self._server, self._thread = start_http_server(port, addr=host, registry=registry)
-        except OSError as error:
-            raise StartError(f"metrics_port: cannot listen on {host}:{port}: {error.strerror}") from error
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
 def _resolve_device(requested: str) -> Device:
     try:
         return resolve_device(requested)
     except ValueError as error:
         raise StartError(str(error)) from error
-
-
-def _listen(server: grpc.aio.Server, settings: Settings) -> int:
-    address = _address(settings.host, settings.port)
-    try:
-        if settings.tls_cert_file is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, _credentials(settings))
-    except RuntimeError as error:
-        what = "is the port taken?" if settings.tls_cert_file is None else "is the port taken, is the certificate good?"
-        raise StartError(f"port: cannot listen on {address}; {what}") from error
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials:
-    assert settings.tls_cert_file is not None
-    assert settings.tls_key_file is not None
-    pair = (_read("tls_key_file", settings.tls_key_file), _read("tls_cert_file", settings.tls_cert_file))
-    if settings.tls_client_ca_file is None:
-        return grpc.ssl_server_credentials([pair])
-    client_ca = _read("tls_client_ca_file", settings.tls_client_ca_file)
-    return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=True)
-
-
-def _read(setting: str, file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise StartError(f"{setting}: cannot read {file}: {error.strerror}") from error

@@ -28,7 +28,8 @@ def serve(settings: Annotated[Settings, cyclopts.Parameter(name="*")] = Settings
 
     import uvloop  # noqa: PLC0415
 
-    from latentry_server.app import StartError, run  # noqa: PLC0415
+    from latentry_server.app import run  # noqa: PLC0415
+    from latentry_server.errors import StartError  # noqa: PLC0415
 
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

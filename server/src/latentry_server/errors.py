@@ -13,7 +13,12 @@
   - DeadlineExceededError
   - RuntimeFailedError
   - UnauthenticatedError
+- StartError, which no caller sees
 """
+
+
+class StartError(Exception):
+    """The server cannot start; the text says in one line why."""
 
 
 class LatentryError(Exception):
