@@ -9,6 +9,7 @@ import pytest
 from latentry_server.batching.batcher import Batcher
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.queue import Ran
+from latentry_server.batching.room import Room
 from latentry_server.errors import (
     DeadlineExceededError,
     InvalidInputError,
@@ -108,7 +109,7 @@ async def test_rows_that_wait_run_together_and_each_caller_gets_its_own(
     session: GatedSession, batcher: Batcher
 ) -> None:
     first = await occupy(session, batcher)
-    waiting = await queued(*(batcher.run(rows(value)) for value in range(5)))
+    waiting = await queued(*(batcher.run(rows(value), client=str(value)) for value in range(5)))
     session.gate.set()
     assert [values(ran) for ran in await asyncio.gather(first, *waiting)] == [[200], [0], [2], [4], [6], [8]]
     assert session.runs == [1, 4, 1]
@@ -261,9 +262,9 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(session: 
     first = await occupy(session, batcher)
     waiting = await queued(batcher.run(rows(*range(6))))
     with pytest.raises(QueueFullError) as refused:
-        await batcher.run(rows(1, 2, 3))
+        await batcher.run(rows(1, 2, 3), client="other")
     assert refused.value.retry_after_s > 0
-    waiting += await queued(batcher.run(rows(1, 2)))
+    waiting += await queued(batcher.run(rows(1, 2), client="other"))
     session.gate.set()
     await asyncio.gather(first, *waiting)
 
@@ -273,9 +274,54 @@ async def test_more_rows_than_the_queue_ever_takes_are_no_matter_of_trying_again
         await batcher.run(rows(*range(9)))
 
 
+async def test_a_flood_fills_its_share_and_others_are_served_next(session: GatedSession) -> None:
+    batcher = make_batcher(session, max_batch_rows=64, max_queue_rows=256)
+    first = await occupy(session, batcher)
+    flood = await queued(*(batcher.run(rows(value), client="flood") for value in range(300)))
+    refused = [task for task in flood if task.done()]
+    assert len(refused) == 300 - 128
+    with pytest.raises(QueueFullError, match=r"this client's share of the queue \(256 rows\) is full"):
+        await refused[0]
+    other = await queued(*(batcher.run(rows(value), client="other") for value in range(16)))
+    session.running.clear()
+    session.gate.set()
+    await first
+    answers = await asyncio.gather(*other)
+    assert [values(ran) for ran in answers] == [[2 * value] for value in range(16)]
+    assert len(session.runs) <= 3, "the other client is in the first batch after it came"
+    await asyncio.gather(*flood, return_exceptions=True)
+    await batcher.close()
+
+
+async def test_bytes_are_counted_over_all_graphs(session: GatedSession) -> None:
+    room = Room(100)
+    metrics = Metrics(CollectorRegistry())
+    one, other = (
+        Batcher(
+            session,
+            model=model,
+            version=1,
+            role=GraphRole.ENCODER,
+            limits=BatchingLimits(bytes_room=room),
+            metrics=metrics,
+        )
+        for model in ("one", "other")
+    )
+    first = await occupy(session, one)
+    waiting = await queued(one.run(rows(*range(20)), client="a"))
+    with pytest.raises(QueueFullError, match=r"the queue is full \(100 bytes\)"):
+        await other.run(rows(*range(6)), client="b")
+    session.gate.set()
+    await asyncio.gather(first, *waiting)
+    assert room.taken == 0
+    assert len(values(await other.run(rows(*range(200)), client="b"))) == 200, "where nothing waits, it is let in"
+    await one.close()
+    await other.close()
+
+
 async def test_close_answers_what_waits_and_takes_no_more(session: GatedSession, batcher: Batcher) -> None:
     first = await occupy(session, batcher)
-    waiting = await queued(*(batcher.run(rows(value)) for value in range(6)))
+    waiting = await queued(*(batcher.run(rows(value), client=str(value)) for value in range(6)))
     closing = asyncio.create_task(batcher.close())
     await asyncio.sleep(0)
     with pytest.raises(ModelNotReadyError):
@@ -317,18 +363,24 @@ async def test_metrics_count_rows_and_refusals(session: GatedSession) -> None:
     batcher = make_batcher(session, registry, max_batch_rows=4, max_queue_rows=4)
     first = await occupy(session, batcher)
     graph = {"model": "m", "version": "1", "graph": "encoder"}
-    waiting = await queued(batcher.run(rows(1, 2)), batcher.run(rows(3), deadline_s=time.monotonic() - 1))
+    waiting = await queued(
+        batcher.run(rows(1, 2)), batcher.run(rows(3), client="other", deadline_s=time.monotonic() - 1)
+    )
     assert registry.get_sample_value("latentry_queue_rows", graph) == 3
-    for refused, error in ((rows(1, 2), QueueFullError), (rows(1, 2, 3, 4, 5), InvalidInputError)):
+    for refused, client, error in (
+        (rows(1, 2), "third", QueueFullError),
+        (rows(1), "", QueueFullError),
+        (rows(1, 2, 3, 4, 5), "", InvalidInputError),
+    ):
         with pytest.raises(error):
-            await batcher.run(refused)
+            await batcher.run(refused, client=client)
     session.gate.set()
     await asyncio.gather(first, *waiting, return_exceptions=True)
     assert registry.get_sample_value("latentry_queue_rows", graph) == 0
     assert registry.get_sample_value("latentry_batch_rows_sum", graph) == 3
     assert registry.get_sample_value("latentry_compute_seconds_count", graph) == 2
     assert registry.get_sample_value("latentry_queue_seconds_count", graph) == 2
-    for reason in ("queue_full", "too_large", "deadline"):
+    for reason in ("queue_full", "client_share", "too_large", "deadline"):
         assert registry.get_sample_value("latentry_rejected_total", {**graph, "reason": reason}) == 1
     await batcher.close()
 
@@ -341,6 +393,6 @@ async def test_metrics_count_rows_and_refusals(session: GatedSession) -> None:
         ({"max_delay_ms": -1}, "max_delay_ms: expected at least 0, got -1"),
     ],
 )
-def test_limits_that_make_no_sense_are_refused_by_name(limits: dict[str, int], message: str) -> None:
+def test_limits_that_make_no_sense_are_refused_by_name(limits: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BatchingLimits(**limits)

@@ -20,22 +20,29 @@ from tests.server.repositories import open_repository
 
 
 class Recorded:
-    """A loaded model that remembers which graphs ran, on how many rows, and with which deadline."""
+    """A loaded model that remembers which graphs ran, on how many rows, for whom, and with which deadline."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self.runs: list[tuple[GraphRole, int]] = []
-        self.deadlines: set[float | None] = set()
+        self.callers: set[tuple[str, float | None]] = set()
         self.ran: list[Ran] = []
 
     @property
     def spec(self) -> ModelSpec:
         return self._model.spec
 
-    async def run(self, role: GraphRole, inputs: Mapping[str, NDArray[Any]], *, deadline_s: float | None = None) -> Ran:
+    async def run(
+        self,
+        role: GraphRole,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        client: str = "",
+        deadline_s: float | None = None,
+    ) -> Ran:
         self.runs.append((role, len(next(iter(inputs.values())))))
-        self.deadlines.add(deadline_s)
-        self.ran.append(await self._model.run(role, inputs, deadline_s=deadline_s))
+        self.callers.add((client, deadline_s))
+        self.ran.append(await self._model.run(role, inputs, client=client, deadline_s=deadline_s))
         return self.ran[-1]
 
 
@@ -45,7 +52,10 @@ async def test_many_seeds_run_each_graph_once_under_one_deadline(repository: Pat
             recorded = Recorded(model)
             deadline_s = 1e9
             call = Call(
-                model=recorded, limits=Limits(max_request_rows=100, max_message_bytes=2**20), deadline_s=deadline_s
+                model=recorded,
+                limits=Limits(max_request_rows=100, max_message_bytes=2**20),
+                client="caller",
+                deadline_s=deadline_s,
             )
             start, end = (
                 Source(field, SourceKind.SEEDS, np.arange(first, first + 20, dtype=np.uint64))
@@ -53,7 +63,7 @@ async def test_many_seeds_run_each_graph_once_under_one_deadline(repository: Pat
             )
             await interpolate(call, start, end, steps=5, output_dtype=np.float32)
     assert recorded.runs == [(GraphRole.PRIOR, 20), (GraphRole.PRIOR, 20), (GraphRole.DECODER, 100)]
-    assert recorded.deadlines == {deadline_s}
+    assert recorded.callers == {("caller", deadline_s)}
     assert call.queue_s == pytest.approx(sum(ran.queue_s for ran in recorded.ran))
     assert call.compute_s == pytest.approx(sum(ran.compute_s for ran in recorded.ran))
 

@@ -49,6 +49,7 @@ def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"max_request_rows": 0}, "max_request_rows: expected at least 1, got 0"),
         ({"max_stream_requests": 0}, "max_stream_requests: expected at least 1, got 0"),
         ({"max_queue_rows": 4095}, "max_queue_rows: expected at least 4096, got 4095"),
+        ({"max_queue_mib": 0}, "max_queue_mib: expected at least 1, got 0"),
         ({"max_message_mib": 2048}, "max_message_mib: expected 1 to 2047, got 2048"),
         ({"max_delay_ms": -1.0}, "max_delay_ms: expected at least 0, got -1.0"),
         ({"poll_interval_s": float("nan")}, "poll_interval_s: expected at least 0, got nan"),

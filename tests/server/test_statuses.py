@@ -21,7 +21,7 @@ EXAMPLES = [
         "CAPABILITY_MISSING",
     ),
     (errors.BundleInvalidError("manifest.json: broken"), "FAILED_PRECONDITION", "BUNDLE_INVALID"),
-    (errors.QueueFullError(limit_rows=10, retry_after_s=0.25), "RESOURCE_EXHAUSTED", "QUEUE_FULL"),
+    (errors.QueueFullError("the queue is full (10 rows)", retry_after_s=0.25), "RESOURCE_EXHAUSTED", "QUEUE_FULL"),
     (errors.ModelNotReadyError("vae/1 is loading"), "UNAVAILABLE", "MODEL_NOT_READY"),
     (errors.ShuttingDownError(), "UNAVAILABLE", "SHUTTING_DOWN"),
     (errors.DeadlineExceededError(), "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
@@ -63,7 +63,9 @@ def test_what_is_missing_is_named() -> None:
 
 
 def test_a_full_queue_says_when_to_try_again() -> None:
-    delay = details(to_status(errors.QueueFullError(limit_rows=10, retry_after_s=1.25)))["RetryInfo"].retry_delay
+    delay = details(to_status(errors.QueueFullError("the queue is full (10 rows)", retry_after_s=1.25)))[
+        "RetryInfo"
+    ].retry_delay
     assert delay.ToMilliseconds() == 1250
 
 

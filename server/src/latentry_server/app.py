@@ -17,6 +17,7 @@ from latentry.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_serve
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from latentry_server.batching.limits import BatchingLimits
+from latentry_server.batching.room import Room
 from latentry_server.errors import StartError
 from latentry_server.listening import address, listen, read_file
 from latentry_server.metrics import Metrics
@@ -27,7 +28,7 @@ from latentry_server.repository.version import ModelState
 from latentry_server.sessions.devices import Device, resolve_device
 from latentry_server.sessions.onnx import OnnxSession
 from latentry_server.sessions.threads import available_cpus
-from latentry_server.settings import Settings
+from latentry_server.settings import MIB, Settings
 from latentry_server.transport.drain import Drain
 from latentry_server.transport.health import Health
 from latentry_server.transport.inference_service import InferenceService
@@ -78,6 +79,7 @@ class Server:
             limits=BatchingLimits(
                 max_batch_rows=settings.max_batch_rows,
                 max_queue_rows=settings.max_queue_rows,
+                bytes_room=Room(settings.max_queue_mib * MIB),
                 max_delay_ms=settings.max_delay_ms,
             ),
             metrics=self._metrics,

@@ -76,10 +76,11 @@ class BundleInvalidError(LatentryError):
 
 
 class QueueFullError(LatentryError):
-    """The queue has no room for the request's rows."""
+    """The queue has no room for the request."""
 
-    def __init__(self, *, limit_rows: int, retry_after_s: float) -> None:
-        super().__init__(f"the queue is full ({limit_rows} rows); try again in {retry_after_s:.3f} s")
+    def __init__(self, limit: str, *, retry_after_s: float) -> None:
+        """Say which limit was reached, and when to try again."""
+        super().__init__(f"{limit}; try again in {retry_after_s:.3f} s")
         self.retry_after_s = retry_after_s
 
 

@@ -26,6 +26,7 @@ class GraphMetrics:
     queue_rows: Gauge
     rejected_deadline: Counter
     rejected_queue_full: Counter
+    rejected_client_share: Counter
     rejected_too_large: Counter
 
 
@@ -61,7 +62,9 @@ class Metrics:
         self.batch_rows = histogram("latentry_batch_rows", "Rows of a batch, without padding.", _GRAPH, ROWS_BUCKETS)
         self.queue_rows = gauge("latentry_queue_rows", "Rows that wait for a session.", _GRAPH)
         self.rejected = counter(
-            "latentry_rejected_total", "Requests refused: queue_full, too_large, deadline.", (*_GRAPH, "reason")
+            "latentry_rejected_total",
+            "Requests refused: queue_full, client_share, too_large, deadline.",
+            (*_GRAPH, "reason"),
         )
         self.model_loaded = gauge(
             "latentry_model_loaded", "Processes that have the version loaded.", ("model", "version")
@@ -78,5 +81,6 @@ class Metrics:
             queue_rows=self.queue_rows.labels(**labels),
             rejected_deadline=self.rejected.labels(**labels, reason="deadline"),
             rejected_queue_full=self.rejected.labels(**labels, reason="queue_full"),
+            rejected_client_share=self.rejected.labels(**labels, reason="client_share"),
             rejected_too_large=self.rejected.labels(**labels, reason="too_large"),
         )

@@ -32,6 +32,9 @@ class Settings:
     max_queue_rows: int = 16384
     """Most rows that wait for one graph; a request beyond them gets RESOURCE_EXHAUSTED."""
 
+    max_queue_mib: int = 512
+    """Most MiB of inputs that wait, over all graphs of a process; a request beyond them gets RESOURCE_EXHAUSTED."""
+
     max_request_rows: int = 4096
     """Most rows of one request and of its answer."""
 
@@ -74,7 +77,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("port", "metrics_port"):
             _require(name, getattr(self, name), lowest=0, highest=65535)
-        for name in ("max_batch_rows", "max_request_rows", "max_stream_requests"):
+        for name in ("max_batch_rows", "max_queue_mib", "max_request_rows", "max_stream_requests"):
             _require(name, getattr(self, name), lowest=1)
         _require("max_message_mib", self.max_message_mib, lowest=1, highest=2047)  # gRPC counts bytes in 32 bits
         for name in ("threads", "max_delay_ms", "poll_interval_s", "drain_timeout_s", "drain_refuse_s"):

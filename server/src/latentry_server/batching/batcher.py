@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from latentry_server.batching import merge
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.queue import Entry, Ran, RowQueue
+from latentry_server.batching.room import Room
 from latentry_server.errors import (
     DeadlineExceededError,
     InvalidInputError,
@@ -48,30 +49,35 @@ class Batcher:
         self._limits = limits
         self._metrics = metrics.of_graph(model=model, version=version, graph=role)
         self._buckets = merge.bucket_sizes(limits.max_batch_rows) if session.device.kind == "cuda" else ()
-        self._queue = RowQueue()
+        self._rows_room = Room(limits.max_queue_rows)
+        self._bytes_room = limits.bytes_room
+        self._queue = RowQueue(self._rows_room, self._bytes_room)
         self._full = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
         self._task: asyncio.Task[None] | None = None
         self._rows_per_s: float | None = None
         self._closed = False
 
-    async def run(self, inputs: Mapping[str, NDArray[Any]], *, deadline_s: float | None = None) -> Ran:
+    async def run(
+        self, inputs: Mapping[str, NDArray[Any]], *, client: str = "", deadline_s: float | None = None
+    ) -> Ran:
         """Run inputs [N, ...], N at least 1, and return outputs [N, ...].
 
         Args:
             inputs: the graph's inputs, by name.
+            client: whose request it is: clients take turns, and one cannot fill the queue.
             deadline_s: when the caller stops waiting, on time.monotonic()'s clock. Rows that still wait then never run.
 
         Raises:
-            QueueFullError: the queue has no room now.
+            QueueFullError: the queue has no room now, or the client has its share of it.
             InvalidInputError: more rows than the queue ever has room for.
             DeadlineExceededError: the deadline passed while the rows waited.
             RuntimeFailedError: the runtime failed on these rows.
         """
         rows = merge.num_rows(inputs)
-        self._admit(rows)
+        self._admit(client, rows, merge.num_bytes(inputs))
         parts = [merge.take_rows(inputs, chunk) for chunk in merge.chunks(rows, self._limits.max_batch_rows)]
-        entries = [self._enqueue(part, deadline_s) for part in parts]
+        entries = [self._enqueue(part, client, deadline_s) for part in parts]
         try:
             answers = [await entry.answer for entry in entries]
         except BaseException:  # the caller is gone or a part has failed: the rest need not run
@@ -92,23 +98,33 @@ class Batcher:
             await self._task
         self._thread.shutdown()
 
-    def _admit(self, rows: int) -> None:
+    def _admit(self, client: str, rows: int, num_bytes: int) -> None:
         limit_rows = self._limits.max_queue_rows
         if self._closed:
             raise ModelNotReadyError(f"{self._name} is unloading")
         if rows > limit_rows:
             self._metrics.rejected_too_large.inc()
             raise InvalidInputError("rows", expected=f"at most {limit_rows}", got=str(rows))
-        if self._queue.rows + rows > limit_rows:
-            self._metrics.rejected_queue_full.inc()
-            retry_after_s = self._queue.rows / self._rows_per_s if self._rows_per_s else _FIRST_RETRY_S
-            raise QueueFullError(limit_rows=limit_rows, retry_after_s=retry_after_s)
+        for room, amount, unit in ((self._rows_room, rows, "rows"), (self._bytes_room, num_bytes, "bytes")):
+            # Where nothing waits, what the other limits let through is let in, whatever its bytes.
+            if room.taken and amount > room.free:
+                self._metrics.rejected_queue_full.inc()
+                raise QueueFullError(f"the queue is full ({room.limit} {unit})", retry_after_s=self._retry_after_s())
+            if not room.fits_share(client, amount):
+                self._metrics.rejected_client_share.inc()
+                limit = f"this client's share of the queue ({room.limit} {unit}) is full"
+                raise QueueFullError(limit, retry_after_s=self._retry_after_s())
 
-    def _enqueue(self, inputs: Mapping[str, NDArray[Any]], deadline_s: float | None) -> Entry:
+    def _retry_after_s(self) -> float:
+        return self._queue.rows / self._rows_per_s if self._rows_per_s else _FIRST_RETRY_S
+
+    def _enqueue(self, inputs: Mapping[str, NDArray[Any]], client: str, deadline_s: float | None) -> Entry:
         loop = asyncio.get_running_loop()
         entry = Entry(
+            client=client,
             inputs=inputs,
             rows=merge.num_rows(inputs),
+            num_bytes=merge.num_bytes(inputs),
             row_type=merge.row_type(inputs),
             enqueued_s=time.monotonic(),
             deadline_s=deadline_s,
@@ -142,7 +158,7 @@ class Batcher:
         if self._closed or not self._limits.max_delay_ms or self._queue.rows >= self._limits.max_batch_rows:
             return
         self._full.clear()
-        waited_s = time.monotonic() - self._queue.first().enqueued_s
+        waited_s = time.monotonic() - self._queue.oldest_s()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._full.wait(), self._limits.max_delay_ms / 1000 - waited_s)
 

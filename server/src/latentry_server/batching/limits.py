@@ -1,14 +1,24 @@
-"""How many rows run together and how many may wait."""
+"""How much runs together and how much may wait."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from latentry_server.batching.room import Room
+
+
+def _default_bytes_room() -> Room:
+    return Room(512 * 2**20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchingLimits:
-    """Rows of one run, rows that may wait, and how long an idle session waits for more rows than it has."""
+    """Rows of one run, rows and bytes that may wait, and how long an idle session waits for more rows than it has.
+
+    Rows that wait are counted for each graph, bytes in the one room of all that have these limits.
+    """
 
     max_batch_rows: int = 256
     max_queue_rows: int = 16384
+    bytes_room: Room = field(default_factory=_default_bytes_room)
     max_delay_ms: float = 0.0
 
     def __post_init__(self) -> None:

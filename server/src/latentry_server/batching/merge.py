@@ -21,6 +21,11 @@ def num_rows(tensors: Mapping[str, NDArray[Any]]) -> int:
     return counts.pop()
 
 
+def num_bytes(tensors: Mapping[str, NDArray[Any]]) -> int:
+    """Count the bytes of all tensors."""
+    return sum(array.nbytes for array in tensors.values())
+
+
 def row_type(tensors: Mapping[str, NDArray[Any]]) -> RowType:
     """Name, type and shape of one row of every tensor: entries can be merged where it is the same."""
     return tuple((name, tensors[name].dtype, tensors[name].shape[1:]) for name in sorted(tensors))

@@ -20,8 +20,15 @@ class Model(Protocol):
     def spec(self) -> ModelSpec:
         """What the model is."""
 
-    async def run(self, role: GraphRole, inputs: Mapping[str, NDArray[Any]], *, deadline_s: float | None = None) -> Ran:
-        """Run one of the model's graphs; `deadline_s` is on time.monotonic()'s clock."""
+    async def run(
+        self,
+        role: GraphRole,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        client: str = "",
+        deadline_s: float | None = None,
+    ) -> Ran:
+        """Run one of the model's graphs for a client; `deadline_s` is on time.monotonic()'s clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +41,14 @@ class Limits:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """A model, one request's limits and deadline (on time.monotonic()'s clock), and the time its graphs have taken."""
+    """A model, one request's limits, client and deadline, and the time its graphs have taken.
+
+    The deadline is on time.monotonic()'s clock. Clients are told apart so that they take turns.
+    """
 
     model: Model
     limits: Limits
+    client: str = ""
     deadline_s: float | None = None
     queue_s: float = field(default=0.0, init=False)
     compute_s: float = field(default=0.0, init=False)
@@ -62,7 +73,7 @@ class Call:
 
     async def run(self, role: GraphRole, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run one of the model's graphs on [N, ...] arrays and add up its time."""
-        ran = await self.model.run(role, inputs, deadline_s=self.deadline_s)
+        ran = await self.model.run(role, inputs, client=self.client, deadline_s=self.deadline_s)
         self.queue_s += ran.queue_s
         self.compute_s += ran.compute_s
         return ran.outputs

@@ -35,9 +35,16 @@ class LoadedModel:
             for role, session in sessions.items()
         }
 
-    async def run(self, role: GraphRole, inputs: Mapping[str, NDArray[Any]], *, deadline_s: float | None = None) -> Ran:
+    async def run(
+        self,
+        role: GraphRole,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        client: str = "",
+        deadline_s: float | None = None,
+    ) -> Ran:
         """Run one graph that the bundle has; see `Batcher.run` for arguments and errors."""
-        return await self._batchers[role].run(inputs, deadline_s=deadline_s)
+        return await self._batchers[role].run(inputs, client=client, deadline_s=deadline_s)
 
     async def close(self) -> None:
         """Answer what waits, then free the sessions."""

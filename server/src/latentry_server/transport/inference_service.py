@@ -13,6 +13,7 @@ from latentry_server.errors import InvalidInputError
 from latentry_server.operations.call import Call, Limits
 from latentry_server.repository.models import ModelRepository
 from latentry_server.transport import handlers
+from latentry_server.transport.client import client_of
 from latentry_server.transport.drain import Drain
 from latentry_server.transport.statuses import to_status
 from latentry_server.transport.stream import RequestStream
@@ -42,69 +43,69 @@ class InferenceService(InferenceServiceServicer):
 
     async def Encode(self, request: messages.EncodeRequest, context: Context) -> messages.EncodeResponse:
         """Map inputs to their codings."""
-        return await self._run(handlers.encode, request, _deadline_s(context))
+        return await self._run(handlers.encode, request, context)
 
     async def Decode(self, request: messages.DecodeRequest, context: Context) -> messages.DecodeResponse:
         """Map codings to outputs."""
-        return await self._run(handlers.decode, request, _deadline_s(context))
+        return await self._run(handlers.decode, request, context)
 
     async def Denoise(self, request: messages.DenoiseRequest, context: Context) -> messages.DenoiseResponse:
         """Remove the noise from inputs."""
-        return await self._run(handlers.denoise, request, _deadline_s(context))
+        return await self._run(handlers.denoise, request, context)
 
     async def Reconstruct(self, request: messages.ReconstructRequest, context: Context) -> messages.ReconstructResponse:
         """Map inputs to their codings and back."""
-        return await self._run(handlers.reconstruct, request, _deadline_s(context))
+        return await self._run(handlers.reconstruct, request, context)
 
     async def Sample(self, request: messages.SampleRequest, context: Context) -> messages.SampleResponse:
         """Draw new outputs."""
-        return await self._run(handlers.sample, request, _deadline_s(context))
+        return await self._run(handlers.sample, request, context)
 
     async def Interpolate(self, request: messages.InterpolateRequest, context: Context) -> messages.InterpolateResponse:
         """Decode the way between two rows."""
-        return await self._run(handlers.interpolate, request, _deadline_s(context))
+        return await self._run(handlers.interpolate, request, context)
 
     async def Score(self, request: messages.ScoreRequest, context: Context) -> messages.ScoreResponse:
         """Score inputs by how unusual they are."""
-        return await self._run(handlers.score, request, _deadline_s(context))
+        return await self._run(handlers.score, request, context)
 
     async def StyleMix(self, request: messages.StyleMixRequest, context: Context) -> messages.StyleMixResponse:
         """Combine the styles of two sources, layer by layer."""
-        return await self._run(handlers.style_mix, request, _deadline_s(context))
+        return await self._run(handlers.style_mix, request, context)
 
     async def Classify(self, request: messages.ClassifyRequest, context: Context) -> messages.ClassifyResponse:
         """Say how probable each label is."""
-        return await self._run(handlers.classify, request, _deadline_s(context))
+        return await self._run(handlers.classify, request, context)
 
     async def Stream(  # type: ignore[override]  # the stub knows generators only, not methods that write by themselves
         self, request_iterator: AsyncIterator[messages.StreamRequest], context: Context
     ) -> None:
         """Run any of the above, many at a time."""
-        deadline_s = _deadline_s(context)
 
         async def answer(request: messages.StreamRequest) -> messages.StreamResponse:
-            return await self._answer(request, deadline_s)
+            return await self._answer(request, context)
 
         stream = RequestStream(answer, context.write, drain=self._drain, max_in_flight=self._max_stream_requests)
         await stream.run(request_iterator)
 
-    async def _answer(self, request: messages.StreamRequest, deadline_s: float | None) -> messages.StreamResponse:
+    async def _answer(self, request: messages.StreamRequest, context: Context) -> messages.StreamResponse:
         """Answer one request of a stream, its error included."""
         operation = request.WhichOneof("request")
         assert operation is not None
         try:
-            response = await self._run(handlers.HANDLERS[operation], getattr(request, operation), deadline_s)
+            response = await self._run(handlers.HANDLERS[operation], getattr(request, operation), context)
         except Exception as error:  # noqa: BLE001 (statuses logs what nobody expected)
             return messages.StreamResponse(request_id=request.request_id, error=to_status(error))
         return messages.StreamResponse(request_id=request.request_id, **{operation: response})
 
     async def _run(
-        self, handler: Callable[[Call, Request], Awaitable[Response]], request: Request, deadline_s: float | None
+        self, handler: Callable[[Call, Request], Awaitable[Response]], request: Request, context: Context
     ) -> Response:
         """Run a handler on the model that its request names."""
         check_name(request.model, request.version)
         with self._repository.lease(request.model, request.version) as model:
-            return await handler(Call(model=model, limits=self._limits, deadline_s=deadline_s), request)
+            call = Call(model=model, limits=self._limits, client=client_of(context), deadline_s=_deadline_s(context))
+            return await handler(call, request)
 
 
 def check_name(model: str, version: int) -> None:
