@@ -137,11 +137,13 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
     def __init__(self) -> None:
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str | bytes]] = []
+        self.peers: set[str] = set()
         self.failures_left: dict[str, int] = defaultdict(int)
         self.version = 3
 
     def answer(self, request: InferenceRequest, context: grpc.ServicerContext) -> Any:
         """Answer an inference call, or end it as its model's name says."""
+        self.peers.add(context.peer())
         self.metadata.append(read_metadata(context))
         try:
             return self.compute(request)
@@ -244,6 +246,7 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
 
     def Stream(self, request_iterator: Iterator[pb.StreamRequest], context: grpc.ServicerContext) -> Iterator[Any]:
         """Answer a few at a time: results come in any order."""
+        self.peers.add(context.peer())
         self.metadata.append(read_metadata(context))
         answers: queue.SimpleQueue[pb.StreamResponse | None] = queue.SimpleQueue()
 

@@ -11,6 +11,7 @@ INTERNAL = {
     "checks",
     "chunking",
     "client",
+    "connections",
     "responses",
     "sources",
     "streaming",

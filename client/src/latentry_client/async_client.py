@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 
 import grpc.aio
 from google.protobuf.message import Message
@@ -12,7 +12,6 @@ from latentry.v1.inference_service_pb2 import StreamRequest
 
 from latentry_client import chunking, requests
 from latentry_client.base import BaseClient, as_method_of, context
-from latentry_client.channel import Endpoint
 from latentry_client.exceptions import LatentryError, translated
 from latentry_client.requests import Request
 from latentry_client.results import Model
@@ -33,7 +32,7 @@ def _operation(
     return as_method_of(method, build)
 
 
-class AsyncClient(BaseClient):
+class AsyncClient(BaseClient[grpc.aio.Channel]):
     """A connection to a latentry server, for the event loop it is made in.
 
     Every operation can raise the exceptions of `exceptions`.
@@ -122,30 +121,31 @@ class AsyncClient(BaseClient):
         """Run many requests on one stream: as Client.stream."""
         window = Window(requests, max_in_flight=max_in_flight)
         outbox: asyncio.Queue[StreamRequest | None] = asyncio.Queue()
-        call = self._rpcs["Stream"](_until_none(outbox), **self._stream_options(timeout_s))
-        try:
-            while True:
-                for message in window.sends():
-                    outbox.put_nowait(message)
-                if not window.is_waiting:
-                    outbox.put_nowait(None)
-                with translated(STREAM):
-                    response = await call.read()
-                if response is grpc.aio.EOF:
-                    window.end()
-                    return
-                window.receive(response)
-                for result in window.results():
-                    if isinstance(result, LatentryError) and not return_exceptions:
-                        raise result
-                    yield result
-        finally:
-            outbox.put_nowait(None)
-            call.cancel()
+        with self._connections.least_busy() as rpcs:
+            call = rpcs["Stream"](_until_none(outbox), **self._stream_options(timeout_s))
+            try:
+                while True:
+                    for message in window.sends():
+                        outbox.put_nowait(message)
+                    if not window.is_waiting:
+                        outbox.put_nowait(None)
+                    with translated(STREAM):
+                        response = await call.read()
+                    if response is grpc.aio.EOF:
+                        window.end()
+                        return
+                    window.receive(response)
+                    for result in window.results():
+                        if isinstance(result, LatentryError) and not return_exceptions:
+                            raise result
+                        yield result
+            finally:
+                outbox.put_nowait(None)
+                call.cancel()
 
     async def close(self) -> None:
         """Close the connection; calls under way end with an error."""
-        await cast("grpc.aio.Channel", self._channel).close()
+        await asyncio.gather(*(channel.close() for channel in self._connections.close()))
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,15 +162,14 @@ class AsyncClient(BaseClient):
         message: Message,
         progress: Callable[[int], None] | None,
     ) -> Message:
-        with translated(context(request, rows)):
-            response: Message = await self._rpcs[request.rpc](message, **self._call_options(request))
+        with translated(context(request, rows)), self._connections.least_busy() as rpcs:
+            response: Message = await rpcs[request.rpc](message, **self._call_options(request))
         if progress:
             progress(rows.stop - rows.start)
         return response
 
-    @staticmethod
-    def _open(endpoint: Endpoint) -> grpc.aio.Channel:
-        return endpoint.open_async()
+    def _open(self) -> grpc.aio.Channel:
+        return self._endpoint.open_async()
 
 
 async def _until_none(outbox: asyncio.Queue[StreamRequest | None]) -> AsyncIterator[StreamRequest]:

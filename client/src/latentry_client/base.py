@@ -4,14 +4,12 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any, TypeVar, get_args
-
-import grpc
-import grpc.aio
+from typing import Any, Generic, TypeVar, get_args
 
 from latentry_client import checks
-from latentry_client.channel import DEFAULT_ADDRESS, METHODS, Endpoint, Tls, bind, endpoint
+from latentry_client.channel import DEFAULT_ADDRESS, METHODS, Tls, endpoint
 from latentry_client.chunking import ChunkLimits
+from latentry_client.connections import DEFAULT_MAX_CONNECTIONS, ChannelT, Connections
 from latentry_client.exceptions import CallContext
 from latentry_client.requests import Request
 
@@ -20,7 +18,7 @@ MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 _DEFAULT_LIMITS = ChunkLimits()
 
 
-class BaseClient(ABC):
+class BaseClient(ABC, Generic[ChannelT]):
     """The options of a client."""
 
     def __init__(
@@ -33,6 +31,7 @@ class BaseClient(ABC):
         timeout_s: float | None = None,
         max_attempts: int = 5,
         wait_for_ready: bool = False,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
         max_rows: int = _DEFAULT_LIMITS.max_rows,
         max_bytes: int = _DEFAULT_LIMITS.max_bytes,
     ) -> None:
@@ -47,6 +46,8 @@ class BaseClient(ABC):
             max_attempts: how often a call is tried while the server is away or its queue is full, 1 to 5. Loading and
                 unloading are tried once.
             wait_for_ready: whether calls wait for the server to appear, up to their timeout.
+            max_connections: connections to the server, so that all of its workers are used; another one is opened only
+                while all have calls in flight.
             max_rows: rows that one call carries; larger requests are split, and the results joined.
             max_bytes: bytes that one call carries, likewise.
 
@@ -65,12 +66,10 @@ class BaseClient(ABC):
         self._limits = ChunkLimits(max_rows=max_rows, max_bytes=max_bytes)
         self._timeout_s = timeout_s
         self._wait_for_ready = wait_for_ready
-        self._channel = self._open(self._endpoint)
-        self._rpcs = bind(self._channel)
+        self._connections: Connections[ChannelT] = Connections(self._open, max_connections=max_connections)
 
-    @staticmethod
     @abstractmethod
-    def _open(endpoint: Endpoint) -> grpc.Channel | grpc.aio.Channel:
+    def _open(self) -> ChannelT:
         """Open the client's kind of channel."""
 
     def _call_options(self, request: Request[Any]) -> dict[str, Any]:

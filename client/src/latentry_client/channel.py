@@ -128,6 +128,8 @@ def endpoint(
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.primary_user_agent", "latentry-client"),
+        # Else channels with the same options share one connection.
+        ("grpc.use_local_subchannel_pool", 1),
         # A call whose message does not fit the retry buffer is never tried again; gRPC's default is 256 KiB.
         ("grpc.per_rpc_retry_buffer_size", _MAX_MESSAGE_BYTES),
         ("grpc.service_config", service_config(max_attempts, is_local=is_loopback(address))),

@@ -3,13 +3,12 @@
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 
 import grpc
 
 from latentry_client import chunking, requests
 from latentry_client.base import BaseClient, as_method_of, context
-from latentry_client.channel import Endpoint
 from latentry_client.exceptions import LatentryError, translated
 from latentry_client.requests import Request
 from latentry_client.results import Model
@@ -29,7 +28,7 @@ def _operation(build: Callable[P, Request[R]]) -> Callable[Concatenate["Client",
     return as_method_of(method, build)
 
 
-class Client(BaseClient):
+class Client(BaseClient[grpc.Channel]):
     """A connection to a latentry server; threads can share it.
 
     Every operation can raise the exceptions of `exceptions`.
@@ -73,8 +72,8 @@ class Client(BaseClient):
         first: Any = None
         for rows in chunking.plan(request, self._limits):
             message = request.build(rows) if first is None else chunking.build_later(request, rows, first)
-            with translated(context(request, rows)):
-                response = self._rpcs[request.rpc](message, **self._call_options(request))
+            with translated(context(request, rows)), self._connections.least_busy() as rpcs:
+                response = rpcs[request.rpc](message, **self._call_options(request))
             parts.append(request.parse(response))
             first = first or response
             if progress:
@@ -123,30 +122,32 @@ class Client(BaseClient):
         """
         window = Window(requests, max_in_flight=max_in_flight)
         outbox: queue.SimpleQueue[StreamRequest | None] = queue.SimpleQueue()
-        responses = self._rpcs["Stream"](iter(outbox.get, None), **self._stream_options(timeout_s))
-        try:
-            while True:
-                for message in window.sends():
-                    outbox.put(message)
-                if not window.is_waiting:
-                    outbox.put(None)
-                with translated(STREAM):
-                    response = next(responses, None)
-                if response is None:
-                    window.end()
-                    return
-                window.receive(response)
-                for result in window.results():
-                    if isinstance(result, LatentryError) and not return_exceptions:
-                        raise result
-                    yield result
-        finally:
-            outbox.put(None)
-            responses.cancel()
+        with self._connections.least_busy() as rpcs:
+            responses = rpcs["Stream"](iter(outbox.get, None), **self._stream_options(timeout_s))
+            try:
+                while True:
+                    for message in window.sends():
+                        outbox.put(message)
+                    if not window.is_waiting:
+                        outbox.put(None)
+                    with translated(STREAM):
+                        response = next(responses, None)
+                    if response is None:
+                        window.end()
+                        return
+                    window.receive(response)
+                    for result in window.results():
+                        if isinstance(result, LatentryError) and not return_exceptions:
+                            raise result
+                        yield result
+            finally:
+                outbox.put(None)
+                responses.cancel()
 
     def close(self) -> None:
         """Close the connection; calls under way end with an error."""
-        cast("grpc.Channel", self._channel).close()
+        for channel in self._connections.close():
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -156,6 +157,5 @@ class Client(BaseClient):
     ) -> None:
         self.close()
 
-    @staticmethod
-    def _open(endpoint: Endpoint) -> grpc.Channel:
-        return endpoint.open()
+    def _open(self) -> grpc.Channel:
+        return self._endpoint.open()
