@@ -38,7 +38,7 @@ lint: $(VENV)/.dev ## Check style, types, imports, the API, generated code and s
 	buf lint
 	buf breaking --against proto/baseline.binpb
 	proto/generate.sh .cache/generated
-	diff --recursive --exclude __init__.py --exclude __pycache__ .cache/generated/latentry/v1 proto/src/latentry/v1
+	diff --recursive --exclude __init__.py --exclude __pycache__ --exclude py.typed .cache/generated/latentry proto/src/latentry
 	shellcheck .ci/run $$(git ls-files '*.sh')
 
 format: $(VENV)/.dev ## Format the code

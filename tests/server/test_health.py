@@ -88,6 +88,7 @@ async def test_reflection_lists_the_services(served: Served) -> None:
     assert services == {
         "latentry.v1.InferenceService",
         "latentry.v1.ModelService",
+        "inference.GRPCInferenceService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

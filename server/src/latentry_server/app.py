@@ -11,6 +11,8 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
+from latentry.open_inference import grpc_service_pb2
+from latentry.open_inference.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from latentry.v1 import inference_service_pb2, model_service_pb2
 from latentry.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from latentry.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
@@ -34,6 +36,7 @@ from latentry_server.transport.health import Health
 from latentry_server.transport.inference_service import InferenceService
 from latentry_server.transport.interceptor import CallInterceptor
 from latentry_server.transport.model_service import ModelService
+from latentry_server.transport.open_inference.service import OpenInferenceService
 
 logger = logging.getLogger(__name__)
 
@@ -138,10 +141,15 @@ class Server:
             ],
         )
         limits = Limits(max_request_rows=settings.max_request_rows, max_message_bytes=settings.max_message_bytes)
+        max_stream_requests = settings.max_stream_requests
         inference = InferenceService(
-            self._repository, limits=limits, drain=self._drain, max_stream_requests=settings.max_stream_requests
+            self._repository, limits=limits, drain=self._drain, max_stream_requests=max_stream_requests
+        )
+        open_inference = OpenInferenceService(
+            self._repository, limits=limits, drain=self._drain, max_stream_requests=max_stream_requests
         )
         add_InferenceServiceServicer_to_server(inference, server)
+        add_GRPCInferenceServiceServicer_to_server(open_inference, server)
         add_ModelServiceServicer_to_server(ModelService(self._repository), server)
         add_HealthServicer_to_server(self._health, server)
         services = [
@@ -149,6 +157,7 @@ class Server:
             for file, name in (
                 (inference_service_pb2.DESCRIPTOR, "InferenceService"),
                 (model_service_pb2.DESCRIPTOR, "ModelService"),
+                (grpc_service_pb2.DESCRIPTOR, "GRPCInferenceService"),
                 (health_pb2.DESCRIPTOR, "Health"),
             )
         ]

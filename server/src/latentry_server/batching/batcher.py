@@ -14,9 +14,11 @@ from latentry_server.batching import merge
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.queue import Entry, Ran, RowQueue
 from latentry_server.batching.room import Room
+from latentry_server.batching.statistics import GraphStatistics
 from latentry_server.errors import (
     DeadlineExceededError,
     InvalidInputError,
+    LatentryError,
     ModelNotReadyError,
     QueueFullError,
     RuntimeFailedError,
@@ -48,6 +50,7 @@ class Batcher:
         self._name = f"{model}/{version}/{role}"
         self._limits = limits
         self._metrics = metrics.of_graph(model=model, version=version, graph=role)
+        self.statistics = GraphStatistics()
         self._buckets = merge.bucket_sizes(limits.max_batch_rows) if session.device.kind == "cuda" else ()
         self._rows_room = Room(limits.max_queue_rows)
         self._bytes_room = limits.bytes_room
@@ -74,6 +77,16 @@ class Batcher:
             DeadlineExceededError: the deadline passed while the rows waited.
             RuntimeFailedError: the runtime failed on these rows.
         """
+        started_s = time.monotonic()
+        try:
+            ran = await self._run(inputs, client, deadline_s)
+        except LatentryError:
+            self.statistics.count_failure(time.monotonic() - started_s)
+            raise
+        self.statistics.count_request(ran)
+        return ran
+
+    async def _run(self, inputs: Mapping[str, NDArray[Any]], client: str, deadline_s: float | None) -> Ran:
         rows = merge.num_rows(inputs)
         self._admit(client, rows, merge.num_bytes(inputs))
         parts = [merge.take_rows(inputs, chunk) for chunk in merge.chunks(rows, self._limits.max_batch_rows)]
@@ -207,6 +220,7 @@ class Batcher:
         newest = rows / max(compute_s, 1e-6)
         last = self._rows_per_s
         self._rows_per_s = newest if last is None else last + _THROUGHPUT_WEIGHT * (newest - last)
+        self.statistics.count_run(rows)
         self._metrics.batch_rows.observe(rows)
         self._metrics.compute_seconds.observe(compute_s)
         for entry in entries:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from latentry_server.errors import InvalidInputError
 from latentry_server.operations.call import Call
 from latentry_server.operations.styles import Truncation
-from latentry_server.spec import ModelSpec
+from latentry_server.spec import ModelSpec, TensorSpec
 
 MAX_ABS_PSI = 2.0
 
@@ -49,9 +49,21 @@ def images(call: Call, array: NDArray[Any], field: str, *, row_bytes: int, share
 
 def codings(call: Call, array: NDArray[Any], field: str, *, row_bytes: int) -> None:
     """Check codings [N, *codings]: float32, finite."""
-    _shape(array, call.spec.codings_shape, field)
-    row_count(call, len(array), f"{field}.shape[0]", row_bytes=row_bytes)
-    _finite(array, field)
+    _vectors(call, array, call.spec.codings_shape, field, row_bytes=row_bytes)
+
+
+def graph_input(call: Call, array: NDArray[Any], tensor: TensorSpec, *, row_bytes: int) -> None:
+    """Check what a graph is given for one of its inputs, by what the input is; the field is the input's name."""
+    row_shape = tensor.shape[1:]
+    if tensor.name == "inputs":
+        images(call, array, tensor.name, row_bytes=row_bytes)
+    elif tensor.name == "labels":
+        _shape(array, row_shape, tensor.name)
+        row_count(call, len(array), f"{tensor.name}.shape[0]", row_bytes=row_bytes)
+        _dtype(array, tensor.dtype, tensor.name)
+        one_label_a_row(call.spec, array.tolist(), len(array), tensor.name, reason="the graph takes them")
+    else:
+        _vectors(call, array, row_shape, tensor.name, row_bytes=row_bytes)
 
 
 def styles(call: Call, array: NDArray[Any], field: str, *, row_bytes: int) -> None:
@@ -131,9 +143,19 @@ def _shape(array: NDArray[Any], row_shape: tuple[int, ...], field: str) -> None:
         raise InvalidInputError(f"{field}.shape", expected=_shape_text(row_shape), got=str(list(array.shape)))
 
 
+def _vectors(call: Call, array: NDArray[Any], row_shape: tuple[int, ...], field: str, *, row_bytes: int) -> None:
+    _shape(array, row_shape, field)
+    row_count(call, len(array), f"{field}.shape[0]", row_bytes=row_bytes)
+    _finite(array, field)
+
+
+def _dtype(array: NDArray[Any], dtype: np.dtype[Any], field: str) -> None:
+    if array.dtype != dtype:
+        raise InvalidInputError(f"{field}.dtype", expected=_dtype_name(dtype), got=_dtype_name(array.dtype))
+
+
 def _finite(array: NDArray[Any], field: str) -> None:
-    if array.dtype != np.float32:
-        raise InvalidInputError(f"{field}.dtype", expected="FLOAT32", got=_dtype_name(array.dtype))
+    _dtype(array, np.dtype(np.float32), field)
     finite = np.isfinite(array)
     if not finite.all():
         _refuse_values(array, ~finite, field, expected="finite values")

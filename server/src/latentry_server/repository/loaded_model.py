@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from latentry_server.batching.batcher import Batcher
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.queue import Ran
+from latentry_server.batching.statistics import GraphStatistics
 from latentry_server.metrics import Metrics
 from latentry_server.sessions.session import Session
 from latentry_server.spec import GraphRole, ModelSpec
@@ -29,6 +30,7 @@ class LoadedModel:
     ) -> None:
         self.spec = spec
         self.manifest = manifest
+        self.limits = limits
         self._sessions = sessions
         self._batchers = {
             role: Batcher(session, model=spec.name, version=spec.version, role=role, limits=limits, metrics=metrics)
@@ -45,6 +47,10 @@ class LoadedModel:
     ) -> Ran:
         """Run one graph that the bundle has; see `Batcher.run` for arguments and errors."""
         return await self._batchers[role].run(inputs, client=client, deadline_s=deadline_s)
+
+    def statistics(self, role: GraphRole) -> GraphStatistics:
+        """What one graph that the bundle has did since it was loaded."""
+        return self._batchers[role].statistics
 
     async def close(self) -> None:
         """Answer what waits, then free the sessions."""

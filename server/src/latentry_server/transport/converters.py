@@ -1,6 +1,7 @@
 """Pure: messages to what the operations take, and what they give back to messages."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,21 +40,27 @@ _LAYOUTS: dict[int, Layout] = {
 
 def to_array(tensor: tensor_pb2.Tensor, field: str) -> NDArray[Any]:
     """Read a tensor without copying its data; InvalidInputError where shape, type and bytes do not belong together."""
-    dtype = to_dtype(tensor.dtype, f"{field}.dtype")
-    if not 1 <= len(tensor.shape) <= MAX_AXES:
-        raise InvalidInputError(
-            f"{field}.shape", expected=f"1 to {MAX_AXES} axes, rows first", got=f"{len(tensor.shape)} axes"
-        )
-    shape = tuple(tensor.shape)
-    for axis, length in enumerate(shape):
+    return read_array(tensor.data, to_dtype(tensor.dtype, f"{field}.dtype"), to_shape(tensor.shape, field), field)
+
+
+def to_shape(axes: Sequence[int], field: str) -> tuple[int, ...]:
+    """Read a tensor's shape, rows first."""
+    if not 1 <= len(axes) <= MAX_AXES:
+        raise InvalidInputError(f"{field}.shape", expected=f"1 to {MAX_AXES} axes, rows first", got=f"{len(axes)} axes")
+    for axis, length in enumerate(axes):
         if length < 1:
             raise InvalidInputError(f"{field}.shape[{axis}]", expected="at least 1", got=str(length))
+    return tuple(axes)
+
+
+def read_array(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], field: str) -> NDArray[Any]:
+    """Read row-major values without copying them."""
     # Python's integers do not overflow, so a shape that wraps around to the right size is refused too.
     num_bytes = math.prod(shape) * dtype.itemsize
-    if num_bytes != len(tensor.data):
+    if num_bytes != len(data):
         expected = f"{num_bytes} bytes of {dtype.name.upper()} for shape {list(shape)}"
-        raise InvalidInputError(f"{field}.data", expected=expected, got=f"{len(tensor.data)} bytes")
-    return np.frombuffer(tensor.data, dtype).reshape(shape)
+        raise InvalidInputError(f"{field}.data", expected=expected, got=f"{len(data)} bytes")
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def to_tensor(array: NDArray[Any]) -> tensor_pb2.Tensor:

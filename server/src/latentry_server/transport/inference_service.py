@@ -104,7 +104,7 @@ class InferenceService(InferenceServiceServicer):
         """Run a handler on the model that its request names."""
         check_name(request.model, request.version)
         with self._repository.lease(request.model, request.version) as model:
-            call = Call(model=model, limits=self._limits, client=client_of(context), deadline_s=_deadline_s(context))
+            call = Call(model=model, limits=self._limits, client=client_of(context), deadline_s=read_deadline_s(context))
             return await handler(call, request)
 
 
@@ -116,7 +116,7 @@ def check_name(model: str, version: int) -> None:
         raise InvalidInputError("version", expected="at least 1, or 0 for the newest", got=str(version))
 
 
-def _deadline_s(context: Context) -> float | None:
+def read_deadline_s(context: Context) -> float | None:
     """Read the caller's deadline, on time.monotonic()'s clock."""
     remaining_s: float | None = context.time_remaining()
     return None if remaining_s is None else time.monotonic() + remaining_s

@@ -26,8 +26,11 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 # Probes have no token; and calls that only look neither hold up a drain nor are refused by it.
-_HEALTH = "/grpc.health.v1.Health/"
-_OURS = "/latentry.v1."
+_PROBES = (
+    "/grpc.health.v1.Health/",
+    *(f"/inference.GRPCInferenceService/{what}" for what in ("ServerLive", "ServerReady", "ModelReady")),
+)
+_SERVED = ("/latentry.v1.", "/inference.GRPCInferenceService/")
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -102,7 +105,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         code = grpc.StatusCode.OK
         try:
             self._authenticate(method, context)
-            with self._drain.call() if method.startswith(_OURS) else nullcontext():
+            with self._drain.call() if _is_served(method) else nullcontext():
                 yield
         except asyncio.CancelledError:
             late = context.time_remaining() == 0
@@ -123,7 +126,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             logger.debug("%s %s %.6f s from %s", method, code.name, elapsed_s, context.peer())
 
     def _authenticate(self, method: str, context: Context) -> None:
-        if self._authorization is None or method.startswith(_HEALTH):
+        if self._authorization is None or method.startswith(_PROBES):
             return
         given = str(dict(context.invocation_metadata() or ()).get("authorization", ""))
         # In constant time, so that the time taken tells nothing of the token.
@@ -166,6 +169,11 @@ async def _stream(behaviour: Awaitable[None] | AsyncGenerator[Any, None], contex
                 await context.write(response)
     else:
         await behaviour
+
+
+def _is_served(method: str) -> bool:
+    """Tell whether a call is work, which a drain waits for and lets no more of in."""
+    return method.startswith(_SERVED) and not method.startswith(_PROBES)
 
 
 def _labels(handler: Any, method: str) -> tuple[str, str, str]:  # noqa: ANN401

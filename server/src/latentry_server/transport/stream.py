@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeAlias
+from typing import Generic, TypeVar
 
 import grpc.aio
 from latentry.v1 import inference_service_pb2 as messages
@@ -13,16 +13,108 @@ from latentry_server.transport.drain import Drain
 
 MAX_REQUEST_ID_CHARS = 128
 
-# What is read: a request, why there will be no more, or None at the end.
-Incoming: TypeAlias = "asyncio.Queue[messages.StreamRequest | InvalidInputError | None]"
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
 
-class RequestStream:
-    """One Stream call.
+class BoundedStream(Generic[Request, Response]):
+    """One call that carries many requests, answered concurrently.
 
     A request is in flight until its response is written, so a client that stops reading soon has no more requests read,
-    and memory stays bounded by `max_in_flight` requests and their responses.
+    and memory stays bounded by `max_in_flight` requests and their responses. `in_order`: responses come in the order of
+    the requests, else as they are ready.
     """
+
+    def __init__(
+        self,
+        answer: Callable[[Request], Awaitable[Response]],
+        write: Callable[[Response], Awaitable[None]],
+        *,
+        drain: Drain,
+        max_in_flight: int,
+        in_order: bool = False,
+    ) -> None:
+        self._answer = answer
+        self._write = write
+        self._drain = drain
+        self._slots = asyncio.Semaphore(max_in_flight)
+        self._writing = asyncio.Lock()
+        self._in_order = in_order
+        # What is read: a request, why there will be no more, or None at the end.
+        self._incoming: asyncio.Queue[Request | InvalidInputError | None] = asyncio.Queue(maxsize=1)
+        self._ended = False
+
+    async def run(self, requests: AsyncIterator[Request]) -> None:
+        """Answer requests until there are no more.
+
+        Raises:
+            InvalidInputError: a request cannot be read or is not admitted; those before are answered.
+            ShuttingDownError: the server shuts down; what was read is answered.
+        """
+        # Never cancelled: gRPC may still write into a read that is given up. It ends with the call.
+        reading = asyncio.create_task(self._read(requests))
+        reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                dispatching = tasks.create_task(self._dispatch(tasks))
+                draining = tasks.create_task(self._drain.started.wait())
+                await asyncio.wait({dispatching, draining}, return_when=asyncio.FIRST_COMPLETED)
+                dispatching.cancel()
+                draining.cancel()
+        finally:
+            self._ended = True
+            while not self._incoming.empty():  # reading may wait for room
+                self._incoming.get_nowait()
+        if dispatching.cancelled():
+            raise ShuttingDownError
+        if refused := dispatching.result():
+            raise refused
+
+    def _admit(self, request: Request) -> None:
+        """Take a request in flight, or raise InvalidInputError."""
+
+    def _release(self, request: Request) -> None:
+        """Let go of a request whose response is about to be written."""
+
+    async def _read(self, requests: AsyncIterator[Request]) -> None:
+        try:
+            async for request in requests:
+                if self._ended:
+                    return
+                await self._incoming.put(request)
+        except InvalidInputError as error:
+            await self._incoming.put(error)
+        else:
+            await self._incoming.put(None)
+
+    async def _dispatch(self, tasks: asyncio.TaskGroup) -> LatentryError | None:
+        """Start answering every request; return why one was refused, None at the end."""
+        before: asyncio.Task[None] | None = None
+        while True:
+            await self._slots.acquire()
+            request = await self._incoming.get()
+            if request is None or isinstance(request, InvalidInputError):
+                return request
+            try:
+                self._admit(request)
+            except InvalidInputError as error:
+                return error
+            before = tasks.create_task(self._answer_one(request, before if self._in_order else None))
+
+    async def _answer_one(self, request: Request, before: asyncio.Task[None] | None) -> None:
+        response = await self._answer(request)
+        if before is not None:
+            await asyncio.wait({before})
+        # Before the client can see the response, so that it may use the id again at once.
+        self._release(request)
+        async with self._writing:
+            with contextlib.suppress(grpc.aio.BaseError):  # the client is gone, and gRPC cancels the call
+                await self._write(response)
+        self._slots.release()
+
+
+class RequestStream(BoundedStream[messages.StreamRequest, messages.StreamResponse]):
+    """One Stream call of the latentry API: requests have ids that no other request in flight has."""
 
     def __init__(
         self,
@@ -32,68 +124,10 @@ class RequestStream:
         drain: Drain,
         max_in_flight: int,
     ) -> None:
-        self._answer = answer
-        self._write = write
-        self._drain = drain
-        self._slots = asyncio.Semaphore(max_in_flight)
-        self._writing = asyncio.Lock()
+        super().__init__(answer, write, drain=drain, max_in_flight=max_in_flight)
         self._ids: set[str] = set()
-        self._ended = False
 
-    async def run(self, requests: AsyncIterator[messages.StreamRequest]) -> None:
-        """Answer requests until there are no more.
-
-        Raises:
-            InvalidInputError: a request cannot be read, has no id or operation, or an id that is in use; those before
-                are answered.
-            ShuttingDownError: the server shuts down; what was read is answered.
-        """
-        incoming: Incoming = asyncio.Queue(maxsize=1)
-        # Never cancelled: gRPC may still write into a read that is given up. It ends with the call.
-        reading = asyncio.create_task(self._read(requests, incoming))
-        reading.add_done_callback(lambda task: task.cancelled() or task.exception())
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                dispatching = tasks.create_task(self._dispatch(incoming, tasks))
-                draining = tasks.create_task(self._drain.started.wait())
-                await asyncio.wait({dispatching, draining}, return_when=asyncio.FIRST_COMPLETED)
-                dispatching.cancel()
-                draining.cancel()
-        finally:
-            self._ended = True
-            while not incoming.empty():  # reading may wait for room
-                incoming.get_nowait()
-        if dispatching.cancelled():
-            raise ShuttingDownError
-        if refused := dispatching.result():
-            raise refused
-
-    async def _read(self, requests: AsyncIterator[messages.StreamRequest], incoming: Incoming) -> None:
-        try:
-            async for request in requests:
-                if self._ended:
-                    return
-                await incoming.put(request)
-        except InvalidInputError as error:
-            await incoming.put(error)
-        else:
-            await incoming.put(None)
-
-    async def _dispatch(self, incoming: Incoming, tasks: asyncio.TaskGroup) -> LatentryError | None:
-        """Start answering every request; return why one was refused, None at the end."""
-        while True:
-            await self._slots.acquire()
-            request = await incoming.get()
-            if request is None or isinstance(request, InvalidInputError):
-                return request
-            try:
-                self._check(request)
-            except InvalidInputError as error:
-                return error
-            self._ids.add(request.request_id)
-            tasks.create_task(self._answer_one(request))
-
-    def _check(self, request: messages.StreamRequest) -> None:
+    def _admit(self, request: messages.StreamRequest) -> None:
         if not 1 <= len(request.request_id) <= MAX_REQUEST_ID_CHARS:
             expected = f"1 to {MAX_REQUEST_ID_CHARS} characters"
             raise InvalidInputError("request_id", expected=expected, got=f"{len(request.request_id)} characters")
@@ -102,12 +136,7 @@ class RequestStream:
             raise InvalidInputError("request_id", expected=expected, got=repr(request.request_id))
         if request.WhichOneof("request") is None:
             raise InvalidInputError("request", expected="one operation", got="none")
+        self._ids.add(request.request_id)
 
-    async def _answer_one(self, request: messages.StreamRequest) -> None:
-        response = await self._answer(request)
-        # Free before the client can see the response, so that it may use the id again at once.
+    def _release(self, request: messages.StreamRequest) -> None:
         self._ids.discard(request.request_id)
-        async with self._writing:
-            with contextlib.suppress(grpc.aio.BaseError):  # the client is gone, and gRPC cancels the call
-                await self._write(response)
-        self._slots.release()
