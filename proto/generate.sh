@@ -17,18 +17,19 @@ if ! [[ -e $environment/ready-${requirements[0]} ]]; then
   touch "$environment/ready-${requirements[0]}"
 fi
 
-compile() { # OPTION... FILE...: writes what it makes of the files into the folder $to
+compile() { # FOLDER OPTION... FILE...: writes what it makes of the files into the folder
+  local to=$1
   PATH=$environment/bin:$PATH "$environment/bin/python" -m grpc_tools.protoc \
-    --python_out="$to" --mypy_out="quiet:$to" --grpc_python_out="$to" --mypy_grpc_out="quiet:$to" "$@"
+    --python_out="$to" --mypy_out="quiet:$to" --grpc_python_out="$to" --mypy_grpc_out="quiet:$to" "${@:2}"
 }
 
 mkdir -p "$out/latentry/v1" "$out/latentry/open_inference"
 find "$out/latentry" -name '*_pb2*' -delete
-to=$out compile --proto_path=. --proto_path=../third_party/googleapis latentry/v1/*.proto
+compile "$out" --proto_path=. --proto_path=../third_party/googleapis latentry/v1/*.proto
 
 # The protocol's files are registered without a folder, as in all who speak it; the modules live in a package.
 third_party=../third_party/open_inference
-to=$out/latentry/open_inference compile --proto_path=$third_party $third_party/*.proto
+compile "$out/latentry/open_inference" --proto_path=$third_party $third_party/*.proto
 sed -i -E 's/^import (grpc_service_pb2|model_config_pb2)/from latentry.open_inference import \1/' \
   "$out"/latentry/open_inference/*_pb2*
 cp $third_party/LICENSE "$out/latentry/open_inference/LICENSE"

@@ -13,7 +13,7 @@ from tests.processes import COMMANDS
 from tests.server import bundles
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "docs" / "client.md", ROOT / "client" / "README.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "client.md", ROOT / "docs" / "serving.md", ROOT / "client" / "README.md", ROOT / "README.md")
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES

@@ -104,7 +104,9 @@ class InferenceService(InferenceServiceServicer):
         """Run a handler on the model that its request names."""
         check_name(request.model, request.version)
         with self._repository.lease(request.model, request.version) as model:
-            call = Call(model=model, limits=self._limits, client=client_of(context), deadline_s=read_deadline_s(context))
+            call = Call(
+                model=model, limits=self._limits, client=client_of(context), deadline_s=read_deadline_s(context)
+            )
             return await handler(call, request)
 
 
