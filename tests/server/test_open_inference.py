@@ -114,7 +114,7 @@ def test_metadata_and_configuration_of_a_graph(client: Any) -> None:
         "platform": "onnxruntime_onnx",
         "inputs": [
             {"name": "codings", "datatype": "FP32", "shape": ["-1", "3"]},
-            {"name": "labels", "datatype": "INT64", "shape": ["-1"]},
+            {"name": "labels", "datatype": "INT64", "shape": ["-1", "1"]},
         ],
         "outputs": [{"name": "outputs", "datatype": "FP32", "shape": ["-1", "1", "4", "4"]}],
     }
@@ -122,7 +122,7 @@ def test_metadata_and_configuration_of_a_graph(client: Any) -> None:
     assert (config["name"], config["max_batch_size"]) == ("cgan.decoder", MAX_REQUEST_ROWS)
     assert config["input"] == [
         {"name": "codings", "data_type": "TYPE_FP32", "dims": ["3"]},
-        {"name": "labels", "data_type": "TYPE_INT64"},
+        {"name": "labels", "data_type": "TYPE_INT64", "dims": ["1"], "reshape": {}},
     ]
     assert config["output"] == [{"name": "outputs", "data_type": "TYPE_FP32", "dims": ["1", "4", "4"]}]
     assert config["dynamic_batching"] == {"preferred_batch_size": [256]}
@@ -162,8 +162,10 @@ def test_images_may_be_uint8(client: Any) -> None:
 
 def test_labels_choose_the_outputs_of_a_conditional_graph(client: Any) -> None:
     codings, labels = np.ones((3, CODINGS), np.float32), np.array([2, 0, 1])
-    result = client.infer("cgan.decoder", [given("labels", labels), given("codings", codings)])
-    np.testing.assert_allclose(result.as_numpy("outputs"), ConditionalGan().decode(codings, labels), atol=1e-5)
+    for shape in ((3, 1), (3,)):
+        inputs = [given("labels", labels.reshape(shape)), given("codings", codings)]
+        outputs = client.infer("cgan.decoder", inputs).as_numpy("outputs")
+        np.testing.assert_allclose(outputs, ConditionalGan().decode(codings, labels), atol=1e-5)
 
 
 def test_outputs_asked_for_come_in_that_order(client: Any) -> None:
@@ -366,7 +368,7 @@ def test_bad_input(stub: Any, fields: dict[str, Any], code: str, message: str) -
     [
         (2, [0], "labels.shape[0]: expected 2 rows, as codings, got 1"),
         (1, [len(LABELS)], "labels[0]: expected 0 to 2, got 3"),
-        (1, [[0]], "labels.shape: expected [N], got [1, 1]"),
+        (1, [[0, 0]], "labels.shape: expected [N], got [1, 2]"),
         (1, [0.0], "labels.dtype: expected INT64, got FLOAT32"),
     ],
 )

@@ -1,6 +1,7 @@
 """Pure: what the protocol says of a graph: its tensors, its configuration, its state and what it has done."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from latentry.open_inference import grpc_service_pb2 as messages
 from latentry.open_inference import model_config_pb2 as config
@@ -12,7 +13,7 @@ from latentry_server.operations.call import Limits
 from latentry_server.repository.version import ModelState, ModelStatus
 from latentry_server.spec import GraphRole, GraphSpec, TensorSpec
 from latentry_server.transport.open_inference.names import graph_name
-from latentry_server.transport.open_inference.tensors import DATATYPES
+from latentry_server.transport.open_inference.tensors import DATATYPES, wire_shape
 
 PLATFORM = "onnxruntime_onnx"
 
@@ -44,14 +45,8 @@ def to_config(name: str, graph: GraphSpec, *, limits: Limits, batching: Batching
             platform=PLATFORM,
             backend="onnxruntime",
             max_batch_size=limits.max_request_rows,
-            input=[
-                config.ModelInput(name=tensor.name, data_type=_data_type(tensor), dims=tensor.shape[1:])
-                for tensor in graph.inputs
-            ],
-            output=[
-                config.ModelOutput(name=tensor.name, data_type=_data_type(tensor), dims=tensor.shape[1:])
-                for tensor in graph.outputs
-            ],
+            input=[config.ModelInput(**_row(tensor)) for tensor in graph.inputs],
+            output=[config.ModelOutput(**_row(tensor)) for tensor in graph.outputs],
             dynamic_batching=config.ModelDynamicBatching(
                 preferred_batch_size=[batching.max_batch_rows],
                 max_queue_delay_microseconds=round(batching.max_delay_ms * 1000),
@@ -107,12 +102,19 @@ def _reason(status: ModelStatus) -> str:
 
 def _tensor_metadata(tensor: TensorSpec) -> messages.ModelMetadataResponse.TensorMetadata:
     return messages.ModelMetadataResponse.TensorMetadata(
-        name=tensor.name, datatype=DATATYPES[tensor.dtype], shape=tensor.shape
+        name=tensor.name, datatype=DATATYPES[tensor.dtype], shape=wire_shape(tensor.shape)
     )
 
 
-def _data_type(tensor: TensorSpec) -> config.DataType.ValueType:
-    return config.DataType.Value(f"TYPE_{DATATYPES[tensor.dtype]}")
+def _row(tensor: TensorSpec) -> dict[str, Any]:
+    """Describe one row of a tensor as ModelInput and ModelOutput do."""
+    dims = wire_shape(tensor.shape)[1:]
+    return {
+        "name": tensor.name,
+        "data_type": config.DataType.Value(f"TYPE_{DATATYPES[tensor.dtype]}"),
+        "dims": dims,
+        "reshape": None if dims == tensor.shape[1:] else config.ModelTensorReshape(shape=tensor.shape[1:]),
+    }
 
 
 def _duration(count: int, seconds: float) -> messages.StatisticDuration:

@@ -145,7 +145,8 @@ class OpenInferenceService(GRPCInferenceServiceServicer):
             deadline_s = min(deadline_s or math.inf, time.monotonic() + timeout_s)
         with self._lease(request.model_name, read_version(request.model_version, "model_version")) as (model, role):
             call = Call(model=model, limits=self._limits, client=client_of(context), deadline_s=deadline_s)
-            outputs = await infer(call, role, read_inputs(request), outputs=read_outputs(request))
+            inputs = read_inputs(request, model.spec.graphs[role])
+            outputs = await infer(call, role, inputs, outputs=read_outputs(request))
             return to_response(request, model.spec.version, outputs)
 
     async def _answer(self, request: messages.ModelInferRequest, context: Context) -> messages.ModelStreamInferResponse:

@@ -8,6 +8,7 @@ from latentry.open_inference import grpc_service_pb2 as messages
 from numpy.typing import NDArray
 
 from latentry_server.errors import InvalidInputError
+from latentry_server.spec import GraphSpec
 from latentry_server.transport.converters import read_array, to_shape
 
 # Each datatype, and the field of InferTensorContents that has its values where they are not raw.
@@ -29,8 +30,13 @@ _REFUSED = {
 Parameters = Mapping[str, messages.InferParameter]
 
 
-def read_inputs(request: messages.ModelInferRequest) -> dict[str, NDArray[Any]]:
-    """Read the inputs by name, raw ones without copying them.
+def wire_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Give a tensor's shape in this protocol: Triton knows no rows without an axis, so that [N] is [N, 1]."""
+    return shape if len(shape) > 1 else (*shape, 1)
+
+
+def read_inputs(request: messages.ModelInferRequest, graph: GraphSpec) -> dict[str, NDArray[Any]]:
+    """Read the inputs by name, raw ones without copying them; what the graph takes as [N] may be [N, 1].
 
     Raises:
         InvalidInputError: shape, type and values do not belong together, in one input or between raw and other ones.
@@ -49,6 +55,9 @@ def read_inputs(request: messages.ModelInferRequest) -> dict[str, NDArray[Any]]:
         if tensor.datatype not in _DTYPES:
             raise InvalidInputError(f"{field}.datatype", expected=_either(_DTYPES), got=repr(tensor.datatype))
         arrays[tensor.name] = _read_raw(tensor, raw[index], field) if raw else _read_typed(tensor, field)
+    for spec in graph.inputs:
+        if spec.name in arrays and len(spec.shape) == 1 and arrays[spec.name].shape[1:] == (1,):
+            arrays[spec.name] = arrays[spec.name][:, 0]
     return arrays
 
 
@@ -74,7 +83,9 @@ def to_response(
         model_version=str(version),
         id=request.id,
         outputs=[
-            messages.ModelInferResponse.InferOutputTensor(name=name, datatype=DATATYPES[array.dtype], shape=array.shape)
+            messages.ModelInferResponse.InferOutputTensor(
+                name=name, datatype=DATATYPES[array.dtype], shape=wire_shape(array.shape)
+            )
             for name, array in outputs.items()
         ],
         raw_output_contents=[array.tobytes() for array in outputs.values()],
