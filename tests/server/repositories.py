@@ -4,19 +4,37 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.metrics import Metrics
 from latentry_server.repository.models import ModelRepository
 from latentry_server.sessions.devices import Device
-from latentry_server.sessions.onnx import OnnxSession
-from latentry_server.sessions.session import Session
+from latentry_server.sessions.onnx import OnnxRuntime, OnnxSession
+from latentry_server.sessions.session import Runtime, Session
 from prometheus_client import CollectorRegistry
 
+RUNTIME = OnnxRuntime(device=Device("cpu"), num_threads=1)
 
-def open_onnx(graph: bytes) -> Session:
+
+def open_onnx(graph: bytes) -> OnnxSession:
     """Open a session on one thread of the CPU."""
-    return OnnxSession(graph, device=Device("cpu"), num_threads=1)
+    with TemporaryDirectory() as folder:
+        return RUNTIME.prepare(graph, Path(folder) / "graph.onnx")
+
+
+class HookedRuntime:
+    """Calls the test before each session that is to answer requests."""
+
+    def __init__(self, before_open: Callable[[], object]) -> None:
+        self._before_open = before_open
+
+    def prepare(self, graph: bytes, file: Path) -> Session:
+        return RUNTIME.prepare(graph, file)
+
+    def open(self, file: Path) -> Session:
+        self._before_open()
+        return RUNTIME.open(file)
 
 
 @asynccontextmanager
@@ -24,16 +42,18 @@ async def open_repository(
     folder: Path,
     *,
     poll_interval_s: float | None = None,
-    open_session: Callable[[bytes], Session] = open_onnx,
+    load_timeout_s: float | None = None,
+    runtime: Runtime = RUNTIME,
     registry: CollectorRegistry | None = None,
 ) -> AsyncIterator[ModelRepository]:
     """Start a repository, and close it."""
     repository = ModelRepository(
         folder,
-        open_session=open_session,
-        limits=BatchingLimits(max_batch_rows=16, max_queue_rows=1024),
+        runtime=runtime,
+        limits=BatchingLimits(max_batch_rows=16, max_queue_rows=2048),
         metrics=Metrics(registry or CollectorRegistry()),
         poll_interval_s=poll_interval_s,
+        load_timeout_s=load_timeout_s,
     )
     await repository.start()
     try:
@@ -47,3 +67,8 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the condition is about things that signal nothing
             await asyncio.sleep(0.005)
+
+
+def states(repository: ModelRepository, name: str = "stacked") -> dict[int, str]:
+    """Map a model's versions to their states."""
+    return {status.version: str(status.state) for status in repository.statuses() if status.name == name}

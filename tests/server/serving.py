@@ -46,6 +46,7 @@ async def serve(repository: Path, **settings: Any) -> AsyncIterator[Served]:
         "device": "cpu",
         "threads": 1,
         "poll_interval_s": 0,
+        "load_timeout_s": 0,
         "drain_refuse_s": 0,
     }
     server = Server(Settings(repository=repository, **(values | settings)))

@@ -19,13 +19,13 @@ from latentry_server.errors import (
 )
 from latentry_server.metrics import Metrics
 from latentry_server.sessions.devices import Device
-from latentry_server.sessions.onnx import OnnxSession
 from latentry_server.sessions.session import Session
 from latentry_server.spec import GraphRole, TensorSpec
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from tests.server.bundles import Autoencoder, ConditionalGan, images
+from tests.server.repositories import open_onnx
 
 Tensors = Mapping[str, NDArray[Any]]
 CPU = Device("cpu")
@@ -117,7 +117,7 @@ async def test_rows_that_wait_run_together_and_each_caller_gets_its_own(
 
 async def test_merged_rows_equal_rows_run_alone() -> None:
     bundle = Autoencoder(seed=1)
-    session = OnnxSession(bundle.onnx_files()["denoiser"], device=CPU, num_threads=1)
+    session = open_onnx(bundle.onnx_files()["denoiser"])
     batcher = make_batcher(session, max_batch_rows=64)
     inputs = images(100)
     cuts = np.cumsum([1, 2, 7, 30])
@@ -190,7 +190,7 @@ async def test_a_cancelled_caller_makes_room_at_once(session: GatedSession, batc
 async def test_a_bad_request_fails_alone(culprit: int) -> None:
     """A label out of range makes onnxruntime fail the whole run."""
     bundle = ConditionalGan(seed=2)
-    session = OnnxSession(bundle.onnx_files()["decoder"], device=CPU, num_threads=1)
+    session = open_onnx(bundle.onnx_files()["decoder"])
     batcher = make_batcher(session)
     codings = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
     labels = np.array([0, 1, 2, 0, 1, 2])

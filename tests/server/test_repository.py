@@ -17,18 +17,13 @@ from latentry_server.errors import (
 )
 from latentry_server.repository.models import ModelRepository
 from latentry_server.repository.version import ModelState
-from latentry_server.sessions.session import Session
 from latentry_server.spec import GraphRole
 from prometheus_client import CollectorRegistry
 
 from tests.server.bundles import Autoencoder, Gan, images
-from tests.server.repositories import open_onnx, open_repository, until
+from tests.server.repositories import HookedRuntime, open_repository, states, until
 
 POLL_S = 0.01
-
-
-def states(repository: ModelRepository, name: str = "stacked") -> dict[int, str]:
-    return {status.version: str(status.state) for status in repository.statuses() if status.name == name}
 
 
 async def encode(repository: ModelRepository, version: int = 0, rows: int = 2) -> np.ndarray:
@@ -271,12 +266,8 @@ async def test_a_load_goes_on_where_its_caller_is_cancelled(tmp_path: Path) -> N
     publish(tmp_path, 1)
     gate = threading.Event()
 
-    def open_slowly(graph: bytes) -> Session:
-        assert gate.wait(timeout=60)
-        return open_onnx(graph)
-
     gate.set()
-    async with open_repository(tmp_path, open_session=open_slowly) as repository:
+    async with open_repository(tmp_path, runtime=HookedRuntime(lambda: gate.wait(60))) as repository:
         publish(tmp_path, 2)
         gate.clear()
         loading = asyncio.create_task(repository.load("stacked", 2))
@@ -343,13 +334,9 @@ async def test_a_folder_whose_name_is_no_text_is_no_model(tmp_path: Path) -> Non
 
 async def test_a_version_that_is_published_again_while_it_goes_is_the_one_that_answers(tmp_path: Path) -> None:
     publish(tmp_path, 1)
-    opened: list[Session] = []
-
-    def open_counted(graph: bytes) -> Session:
-        opened.append(open_onnx(graph))
-        return opened[-1]
-
-    async with open_repository(tmp_path, poll_interval_s=POLL_S, open_session=open_counted) as repository:
+    opened: list[None] = []
+    counting = HookedRuntime(lambda: opened.append(None))
+    async with open_repository(tmp_path, poll_interval_s=POLL_S, runtime=counting) as repository:
         with repository.lease("stacked"):
             (tmp_path / "stacked" / "1").rename(tmp_path / ".away")
             await until(lambda: states(repository) == {1: "UNLOADING"})
@@ -391,14 +378,10 @@ async def test_a_model_that_is_forgotten_while_others_are_looked_at_holds_up_non
     Gan().write(tmp_path, "a-gan")
     gate = threading.Event()
 
-    def open_slowly(graph: bytes) -> Session:
-        if started:
-            gate.wait(60)
-        return open_onnx(graph)
-
-    started = False
-    async with open_repository(tmp_path, poll_interval_s=POLL_S, open_session=open_slowly) as repository:
-        started = True
+    gate.set()
+    waiting = HookedRuntime(lambda: gate.wait(60))
+    async with open_repository(tmp_path, poll_interval_s=POLL_S, runtime=waiting) as repository:
+        gate.clear()
         with repository.lease("stacked"):
             shutil.rmtree(tmp_path / "stacked")
             await until(lambda: states(repository) == {1: "UNLOADING"})

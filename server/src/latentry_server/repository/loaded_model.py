@@ -56,4 +56,4 @@ class LoadedModel:
         """Answer what waits, then free the sessions."""
         await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
         for session in self._sessions.values():
-            session.close()
+            await asyncio.to_thread(session.close)

@@ -13,7 +13,7 @@ from latentry_server.repository.listing import list_models
 from latentry_server.repository.loaded_model import LoadedModel
 from latentry_server.repository.loading import Loader
 from latentry_server.repository.version import ModelState, ModelStatus, ModelVersion, Wish
-from latentry_server.sessions.session import Session
+from latentry_server.sessions.session import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,24 @@ class ModelRepository:
         self,
         folder: Path,
         *,
-        open_session: Callable[[bytes], Session],
+        runtime: Runtime,
         limits: BatchingLimits,
         metrics: Metrics,
         poll_interval_s: float | None,
+        load_timeout_s: float | None,
     ) -> None:
-        """Take the folder, how an ONNX file becomes a session, and how often to look; None: only at the start."""
+        """Take the folder, and what runs its graphs.
+
+        Args:
+            folder: `<model>/<version>/`.
+            runtime: how an ONNX file becomes a session.
+            limits: those of each graph's queue and batches.
+            metrics: where loads are counted.
+            poll_interval_s: how often to look for changes; None: only at the start.
+            load_timeout_s: how long a bundle is tried in another process before it is loaded; None: it is not.
+        """
         self._folder = folder
-        self._loader = Loader(open_session=open_session, limits=limits, metrics=metrics)
+        self._loader = Loader(runtime=runtime, limits=limits, metrics=metrics, timeout_s=load_timeout_s)
         self._poll_interval_s = poll_interval_s
         self._models: dict[str, list[ModelVersion]] = {}  # newest first; no model without a version
         self._listeners: list[StateListener] = []
@@ -66,6 +76,7 @@ class ModelRepository:
             self._polling.cancel()
             with suppress(asyncio.CancelledError):
                 await self._polling
+        await self._loader.close()
         await asyncio.gather(*self._tasks)
         await asyncio.gather(*(version.unload() for version in self._all()))
 

@@ -124,12 +124,13 @@ class ModelVersion:
             try:
                 self._manifest = None
                 self._manifest = await asyncio.to_thread(read_manifest, self._folder)
-                self._model = await asyncio.to_thread(self._loader.load, self._folder, self._manifest)
+                self._model = await self._loader.load(self._folder, self._manifest)
             except BundleInvalidError as error:
                 self._refuse(one_line(error))
             except Exception as error:
                 logger.exception("loading %r version %d", self.name, self.number)
-                self._refuse(f"loading failed: {type(error).__name__}")
+                self._failed_on = None  # not the bundle's fault: a full disk, for example
+                self._refuse(f"loading failed: {one_line(error)}")
             else:
                 self._failed_on = None
                 logger.info("loaded %r version %d", self.name, self.number)

@@ -1,6 +1,8 @@
 """Sessions of onnxruntime."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,23 +20,75 @@ _DTYPES: dict[str, np.dtype[np.generic]] = {
 _ERRORS_ONLY = 3
 
 
-class OnnxSession:
-    """A `Session` of onnxruntime. Blocks while it runs, with the GIL released."""
+# Weights of fewer bytes stay in a prepared graph's file.
+_MIN_WEIGHT_BYTES = "1024"
 
-    def __init__(self, graph: bytes, *, device: Device, num_threads: int) -> None:
-        """Build the session from an ONNX file's bytes.
+
+def _share_arena() -> None:
+    """Let all sessions of this process take their memory from one arena, which ends as large as the busiest moment.
+
+    With an arena each, every graph keeps what its largest batch needed, though few graphs run at a time.
+    """
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    defaults = onnxruntime.OrtArenaCfg(0, -1, -1, -1)
+    onnxruntime.create_and_register_allocator(memory, defaults)
+
+
+_share_arena()  # once a process, before any session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxRuntime:
+    """A `Runtime` of onnxruntime on one device, `num_threads` CPU threads a session."""
+
+    device: Device
+    num_threads: int
+
+    def prepare(self, graph: bytes, file: Path) -> "OnnxSession":
+        """Open an ONNX graph, and leave at `file` what `open` takes.
+
+        On the CPU that is the optimised graph, with its weights in a file beside it: opening it parses no weights, for
+        which onnxruntime would hold the GIL, and optimises nothing. On CUDA it is the graph as it came.
 
         Raises:
             ValueError: a tensor has a type that no bundle uses.
             RuntimeError: the session did not get the device.
             Exception: whatever onnxruntime raises where it refuses the graph.
         """
+        options = self._options()
+        if self.device.kind == "cpu":
+            options.optimized_model_filepath = str(file)
+            for key, value in (("file_name", f"{file.stem}.weights"), ("min_size_in_bytes", _MIN_WEIGHT_BYTES)):
+                options.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
+        else:
+            file.write_bytes(graph)
+        return OnnxSession(graph, options, device=self.device)
+
+    def open(self, file: Path) -> "OnnxSession":
+        """Open what was prepared; raises what `prepare` raises."""
+        options = self._options()
+        if self.device.kind == "cpu":
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return OnnxSession(str(file), options, device=self.device)
+
+    def _options(self) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
+        options.intra_op_num_threads = self.num_threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         # Threads that spin take the cores from the other sessions and from the event loop.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        return options
+
+
+class OnnxSession:
+    """A `Session` of onnxruntime. Blocks while it runs, with the GIL released."""
+
+    def __init__(self, graph: bytes | str, options: onnxruntime.SessionOptions, *, device: Device) -> None:
+        """Build the session from an ONNX file's bytes or path; see `OnnxRuntime.prepare` for the errors."""
         self._session = onnxruntime.InferenceSession(graph, options, providers=providers(device))
         self._session.disable_fallback()  # a run that fails on CUDA is an error, not a reason to go on slowly
         if not has_device(self._session, device):

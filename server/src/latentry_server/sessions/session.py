@@ -1,6 +1,7 @@
 """What the layers above know of a runtime."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -29,3 +30,13 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free what the graph holds; no run comes after."""
+
+
+class Runtime(Protocol):
+    """Makes sessions in two steps: the slow one may be done in another process. Goes to it pickled."""
+
+    def prepare(self, graph: bytes, file: Path) -> Session:
+        """Open an ONNX graph, and leave at `file` (and beside it) what `open` takes. Raises what the runtime raises."""
+
+    def open(self, file: Path) -> Session:
+        """Open what was prepared. Raises what the runtime raises."""

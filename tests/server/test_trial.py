@@ -1,0 +1,127 @@
+"""Bundles that crash or hang onnxruntime: refused, and nobody else suffers."""
+
+import asyncio
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from latentry_server.errors import BundleInvalidError
+from latentry_server.repository.bundle import read_manifest
+from latentry_server.repository.graphs import GraphOpener
+from latentry_server.repository.models import ModelRepository
+from latentry_server.repository.trial import Trial
+from latentry_server.spec import GraphRole
+
+from tests.server.bundles import CODINGS_OUT, IMAGES_IN, Autoencoder, Bundle, images
+from tests.server.repositories import RUNTIME, open_repository, states, until
+
+
+class Hanging(Autoencoder):
+    """An encoder that would count to nine quintillions."""
+
+    graphs: ClassVar = Autoencoder.graphs | {
+        "encoder": (
+            (IMAGES_IN,),
+            (CODINGS_OUT,),
+            (
+                "flat = Flatten(inputs) start = Gemm(flat, encode, encode_bias)"
+                " times = Constant<value = int64 {9000000000000000000}>()"
+                " codings = Loop<body = turn (int64 i, bool go, float[N, 3] old) => (bool on, float[N, 3] new)"
+                " { on = Identity(go) new = Neg(old) }>(times, , start)"
+            ),
+        )
+    }
+
+
+class Crashing(Autoencoder):
+    """An encoder that divides the lowest whole number by -1: processors of x86 end the process."""
+
+    graphs: ClassVar = Autoencoder.graphs | {
+        "encoder": (
+            (IMAGES_IN,),
+            (CODINGS_OUT,),
+            (
+                "flat = Flatten(inputs) some = Gemm(flat, encode, encode_bias) none = Sub(some, some)"
+                " zero = Cast<to = 7>(none)"
+                " least = Constant<value = int64 {-9223372036854775808}>() minus = Constant<value = int64 {-1}>()"
+                " low = Add(zero, least) one = Add(zero, minus) ratio = Div(low, one) codings = Cast<to = 1>(ratio)"
+            ),
+        )
+    }
+
+
+BAD = [
+    pytest.param(
+        Crashing(),
+        "trying it ended a process: SIGFPE",
+        marks=pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors divide by -1"),
+    ),
+    pytest.param(Hanging(), "trying it took longer than 3 s", id="hanging"),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD)
+async def test_a_bundle_that_crashes_or_hangs_is_refused_and_the_others_are_served(
+    tmp_path: Path, bad: Bundle, message: str
+) -> None:
+    Autoencoder(seed=1).write(tmp_path, "stacked")
+    bad.write(tmp_path, "bad")
+    async with open_repository(tmp_path, poll_interval_s=0.01, load_timeout_s=3) as repository:
+        assert states(repository, "bad") == {1: "FAILED"}
+        assert repository.status("bad").error == message
+        await encode(repository)
+        Autoencoder(seed=2).write(tmp_path, "stacked", 2)  # the next trial has a process, too
+        await until(lambda: states(repository, "stacked") == {2: "READY", 1: "UNLOADED"})
+        bad.write(tmp_path, "stacked", 3)
+        await until(lambda: states(repository, "stacked").get(3) == "FAILED")
+        assert await encode(repository) == 2
+
+
+async def encode(repository: ModelRepository) -> int:
+    with repository.lease("stacked") as model:
+        await model.run(GraphRole.ENCODER, {"inputs": images(2)})
+        return model.spec.version
+
+
+async def test_a_server_that_stops_waits_for_no_trial(tmp_path: Path) -> None:
+    async with open_repository(tmp_path, load_timeout_s=600) as repository:
+        Hanging().write(tmp_path, "bad")
+        loading = asyncio.create_task(repository.load("bad"))
+        await until(lambda: states(repository, "bad") == {1: "LOADING"})
+        await until(lambda: bool(children()))
+        async with asyncio.timeout(60):
+            await repository.close()
+        with pytest.raises(BundleInvalidError, match="SIGKILL"):
+            await loading
+
+
+@pytest.fixture
+def trial() -> Iterator[Trial]:
+    made = Trial(GraphOpener(runtime=RUNTIME, max_batch_rows=4), timeout_s=60)
+    yield made
+    made.close()
+
+
+def test_one_process_tries_many_bundles_and_a_new_one_comes_where_it_was_killed(tmp_path: Path, trial: Trial) -> None:
+    folder = Autoencoder().write(tmp_path)
+    manifest = read_manifest(folder)
+    trial.run(folder, manifest, tmp_path)
+    first = children()
+    trial.run(folder, manifest, tmp_path)
+    assert children() == first
+    (pid,) = first
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(BundleInvalidError, match="SIGKILL"):
+        trial.run(folder, manifest, tmp_path)
+    trial.run(folder, manifest, tmp_path)
+    assert len(children()) == 1
+    trial.close()
+    assert children() == set()
+
+
+def children() -> set[int]:
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
