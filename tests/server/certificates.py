@@ -20,13 +20,13 @@ def make_authority(folder: Path, name: str) -> Pair:
     return pair
 
 
-def make_certificate(folder: Path, name: str, authority: Pair) -> Pair:
-    """Make a certificate for localhost and 127.0.0.1, signed by an authority."""
+def make_certificate(folder: Path, name: str, authority: Pair, *, days: int = 2) -> Pair:
+    """Make a certificate for localhost and 127.0.0.1, signed by an authority; one of -1 days has expired."""
     pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
     request, names = folder / f"{name}.csr", folder / f"{name}.ext"
     names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
     _openssl("req", *_NEW_KEY, "-keyout", pair.key, "-out", request, "-subj", f"/CN={name}")
-    signing = ("-CA", authority.cert, "-CAkey", authority.key, "-CAcreateserial", "-days", "2", "-extfile", names)
+    signing = ("-CA", authority.cert, "-CAkey", authority.key, "-CAcreateserial", "-days", str(days), "-extfile", names)
     _openssl("x509", "-req", "-in", request, "-out", pair.cert, *signing)
     return pair
 

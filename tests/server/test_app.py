@@ -9,25 +9,20 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
 import numpy as np
 import pytest
 from latentry.v1 import inference_service_pb2 as messages
-from latentry.v1 import model_service_pb2
 from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
-from latentry.v1.model_service_pb2_grpc import ModelServiceStub
 from latentry_server import app, listening
-from latentry_server.probe import ask
 from latentry_server.settings import Settings
 
 from tests.server.bundles import Autoencoder, Gan, images
-from tests.server.certificates import make_authority, make_certificate
 from tests.server.repositories import HookedRuntime
 from tests.server.serving import array, details, rich_status, serve, tensor
 
@@ -93,14 +88,14 @@ async def test_the_command_serves_and_says_where_and_what(repository: Path) -> N
         ({"repository": "nowhere"}, "repository: expected a readable folder, got nowhere: No such file or directory"),
         ({"device": "tpu"}, "device: expected auto, cpu, cuda or cuda:<index>, got 'tpu'"),
         ({"token_file": "nowhere"}, "token_file: cannot read nowhere: No such file or directory"),
-        ({"token_file": os.devnull}, f"token_file: expected a token, got the empty file {os.devnull}"),
+        ({"token_file": os.devnull}, "token_file: expected a token a line, got an empty file"),
         (
             {"tls_cert_file": "nowhere", "tls_key_file": os.devnull},
             "tls_cert_file: cannot read nowhere: No such file or directory",
         ),
         (
             {"tls_cert_file": os.devnull, "tls_key_file": os.devnull},
-            r"port: cannot listen on 127.0.0.1:0; is the port taken, is the certificate good?",
+            "tls_cert_file: expected a certificate and, in tls_key_file, its key, PEM, got /dev/null and /dev/null",
         ),
     ],
 )
@@ -288,67 +283,3 @@ async def test_prometheus_sees_the_calls(repository: Path) -> None:
 def _get(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - this machine's own server
         return str(response.read().decode())
-
-
-# Token and TLS
-
-
-@pytest.mark.parametrize("authorization", [None, "Bearer wrong", "sesame", "Basic sesame"])
-async def test_without_the_token_only_health_is_told(
-    repository: Path, tmp_path: Path, authorization: str | None
-) -> None:
-    (tmp_path / "token").write_text("sesame\n")
-    metadata = () if authorization is None else (("authorization", authorization),)
-    async with serve(repository, token_file=tmp_path / "token") as served:
-        for call in (
-            served.inference.Encode(encode(), metadata=metadata),
-            served.models.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata),
-        ):
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call
-            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
-            assert details(rich_status(caught.value))["ErrorInfo"].reason == "UNAUTHENTICATED"
-            assert "sesame" not in str(caught.value.details())
-        answer = await asyncio.to_thread(
-            ask, f"127.0.0.1:{served.server.port}", "", timeout_s=10, ca_file=None, cert_file=None, key_file=None
-        )
-        assert answer == "SERVING"
-        await served.inference.Encode(encode(), metadata=(("authorization", "Bearer sesame"),))
-
-
-@asynccontextmanager
-async def models(port: int, credentials: grpc.ChannelCredentials) -> AsyncIterator[Any]:
-    async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
-        yield ModelServiceStub(channel)
-
-
-async def test_tls_and_mutual_tls(repository: Path, tmp_path: Path) -> None:
-    authority, stranger = make_authority(tmp_path, "authority"), make_authority(tmp_path, "stranger")
-    own = make_certificate(tmp_path, "server", authority)
-    client = make_certificate(tmp_path, "client", authority)
-    ca = authority.cert.read_bytes()
-    request = model_service_pb2.ListModelsRequest()
-    tls = {"tls_cert_file": own.cert, "tls_key_file": own.key}
-    async with serve(repository, **tls) as served:
-        async with models(served.server.port, grpc.ssl_channel_credentials(ca)) as stub:
-            assert len((await stub.ListModels(request)).models) == 9
-        async with models(served.server.port, grpc.ssl_channel_credentials(stranger.cert.read_bytes())) as stub:
-            with pytest.raises(grpc.aio.AioRpcError):
-                await stub.ListModels(request)
-    async with serve(repository, **tls, tls_client_ca_file=authority.cert) as served:
-        async with models(served.server.port, grpc.ssl_channel_credentials(ca)) as stub:
-            with pytest.raises(grpc.aio.AioRpcError):
-                await stub.ListModels(request)
-        known = grpc.ssl_channel_credentials(ca, client.key.read_bytes(), client.cert.read_bytes())
-        async with models(served.server.port, known) as stub:
-            assert len((await stub.ListModels(request)).models) == 9
-        answer = await asyncio.to_thread(
-            ask,
-            f"localhost:{served.server.port}",
-            "",
-            timeout_s=10,
-            ca_file=authority.cert,
-            cert_file=client.cert,
-            key_file=client.key,
-        )
-        assert answer == "SERVING"

@@ -1,15 +1,23 @@
-"""What keeps one caller from harming the others: shares of the queue."""
+"""What keeps one caller from harming the others: shares of the queue, limits on calls, streams and connections."""
 
 import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from latentry.v1 import inference_service_pb2 as messages
+from latentry.v1 import model_service_pb2
 from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
 
 from tests.server.bundles import Autoencoder, images
+from tests.server.repositories import until
 from tests.server.serving import array, details, rich_status, serve, tensor
 
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
@@ -33,7 +41,81 @@ async def test_one_connection_cannot_fill_the_queue(repository: Path) -> None:
         ]
     assert len(errors) == 4
     for error in errors:
-        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        found = details(rich_status(error))
-        assert found["ErrorInfo"].reason == "QUEUE_FULL"
-        assert found["RetryInfo"].retry_delay.ToNanoseconds() > 0
+        assert_refused(error, "this client's share of the queue (16 rows) is full; try again in")
+
+
+@contextmanager
+def silent_connections(port: int, count: int) -> Iterator[None]:
+    """Connect and say nothing; every second one has said that it speaks HTTP/2."""
+    with ExitStack() as stack:
+        for number in range(count):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            if number % 2:
+                connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+        yield
+
+
+async def test_clients_that_connect_and_say_nothing_do_no_harm(repository: Path) -> None:
+    async with serve(repository) as served:
+        with silent_connections(served.server.port, 200):
+            for seed in range(20):
+                response = await served.inference.Encode(encode(seed))
+                np.testing.assert_allclose(
+                    array(response.codings), Autoencoder().encode(images(1, seed=seed)), atol=1e-5
+                )
+        await served.inference.Encode(encode())
+
+
+def assert_refused(error: grpc.aio.AioRpcError, message: str) -> None:
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = rich_status(error)
+    assert status.message.startswith(message)
+    found = details(status)
+    assert found["ErrorInfo"].reason == "QUEUE_FULL"
+    assert found["RetryInfo"].retry_delay.ToNanoseconds() > 0
+
+
+async def test_calls_in_flight_are_limited_and_probes_are_not(repository: Path) -> None:
+    async with serve(repository, max_calls=2, max_delay_ms=60_000) as served:
+        waiting = [asyncio.ensure_future(served.inference.Encode(encode())) for _ in range(2)]
+        await until(lambda: served.server._drain._in_flight == 2)
+        for refused in (
+            served.inference.Encode(encode()),
+            served.models.ListModels(model_service_pb2.ListModelsRequest()),
+            served.inference.Stream().read(),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await refused
+            assert_refused(caught.value, "2 calls are in flight; try again in")
+        health = await HealthStub(served.channel).Check(health_pb2.HealthCheckRequest())
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        for call in waiting:
+            call.cancel()
+        await until(lambda: not served.server._drain._in_flight)
+        assert await served.models.ListModels(model_service_pb2.ListModelsRequest())
+
+
+async def test_streams_are_limited_and_other_calls_go_on(repository: Path) -> None:
+    async with serve(repository, max_streams=1) as served:
+        stream = served.inference.Stream()
+        await stream.write(messages.StreamRequest(request_id="a", encode=encode()))
+        await stream.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.inference.Stream().read()
+        assert_refused(caught.value, "1 streams are open; try again in")
+        await served.inference.Encode(encode())
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+        again = served.inference.Stream()
+        await again.write(messages.StreamRequest(request_id="a", encode=encode()))
+        assert (await again.read()).HasField("encode")
+        again.cancel()
+
+
+async def test_an_idle_connection_is_closed_and_the_client_connects_anew(repository: Path) -> None:
+    async with serve(repository, max_connection_idle_s=0.05) as served:
+        await served.inference.Encode(encode())
+        async with asyncio.timeout(60):
+            while (state := served.channel.get_state()) is not grpc.ChannelConnectivity.IDLE:
+                await served.channel.wait_for_state_change(state)
+        await served.inference.Encode(encode())

@@ -54,6 +54,8 @@ def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"max_delay_ms": -1.0}, "max_delay_ms: expected at least 0, got -1.0"),
         ({"poll_interval_s": float("nan")}, "poll_interval_s: expected at least 0, got nan"),
         ({"drain_timeout_s": float("inf")}, "drain_timeout_s: expected at least 0, got inf"),
+        ({"max_calls": 0}, "max_calls: expected at least 1, got 0"),
+        ({"max_connection_idle_s": 3e6}, "max_connection_idle_s: expected 0 to 2147483.647, got 3000000.0"),
         ({"threads": -1}, "threads: expected at least 0, got -1"),
         ({"tls_cert_file": "a.pem"}, "tls_key_file: expected a file"),
         ({"tls_key_file": "a.pem"}, "tls_cert_file: expected a file"),

@@ -136,7 +136,7 @@ class Held:
     """Answers and writes when the test lets it, and remembers what it saw."""
 
     def __init__(self, max_in_flight: int) -> None:
-        self.drain = Drain()
+        self.drain = Drain(max_calls=1, max_streams=1)
         self.read = 0
         self.started: list[str] = []
         self.cancelled: list[str] = []

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.room import Room
 from latentry_server.errors import StartError
-from latentry_server.listening import address, listen, read_file
+from latentry_server.listening import address, channel_options, listen
 from latentry_server.metrics import Metrics
 from latentry_server.metrics_server import MetricsServer
 from latentry_server.operations.call import Limits
@@ -36,6 +36,7 @@ from latentry_server.transport.inference_service import InferenceService
 from latentry_server.transport.interceptor import CallInterceptor
 from latentry_server.transport.model_service import ModelService
 from latentry_server.transport.open_inference.service import OpenInferenceService
+from latentry_server.transport.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Server:
             poll_interval_s=settings.poll_interval_s or None,
             load_timeout_s=settings.load_timeout_s or None,
         )
-        self._drain = Drain()
+        self._drain = Drain(max_calls=settings.max_calls, max_streams=settings.max_streams)
         self._health = Health(self._repository, self._drain)
         self._grpc = self._make_grpc_server()
         self.port = 0
@@ -126,18 +127,9 @@ class Server:
 
     def _make_grpc_server(self) -> grpc.aio.Server:
         settings = self._settings
-        token = None if settings.token_file is None else read_file("token_file", settings.token_file).decode().strip()
-        if token == "":
-            raise StartError(f"token_file: expected a token, got the empty file {settings.token_file}")
-        server = grpc.aio.server(
-            interceptors=[CallInterceptor(self._metrics, self._drain, token=token)],
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", settings.max_message_bytes),
-                # Else a second server would take half of the calls where the port is taken.
-                ("grpc.so_reuseport", 0),
-            ],
-        )
+        tokens = None if settings.token_file is None else Tokens(settings.token_file)
+        interceptor = CallInterceptor(self._metrics, self._drain, tokens=tokens)
+        server = grpc.aio.server(interceptors=[interceptor], options=channel_options(settings))
         limits = Limits(max_request_rows=settings.max_request_rows, max_message_bytes=settings.max_message_bytes)
         max_stream_requests = settings.max_stream_requests
         inference = InferenceService(

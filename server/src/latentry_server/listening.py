@@ -1,12 +1,18 @@
-"""The address that the server listens on, and the certificates that it shows there."""
+"""The address that the server listens on, and how it treats the connections there."""
 
-from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 
+from latentry_server.certificates import server_credentials
 from latentry_server.errors import StartError
 from latentry_server.settings import Settings
+
+# Whoever connects and does not say what it speaks is let go; gRPC's own limit is two minutes.
+_HANDSHAKE_TIMEOUT_MS = 10_000
+# How long the answer to a ping may take.
+_KEEPALIVE_TIMEOUT_MS = 20_000
 
 
 def listen(server: grpc.aio.Server, settings: Settings) -> int:
@@ -17,8 +23,35 @@ def listen(server: grpc.aio.Server, settings: Settings) -> int:
             return server.add_insecure_port(where)
         return server.add_secure_port(where, _credentials(settings))
     except RuntimeError as error:
-        what = "is the port taken?" if settings.tls_cert_file is None else "is the port taken, is the certificate good?"
-        raise StartError(f"port: cannot listen on {where}; {what}") from error
+        raise StartError(f"port: cannot listen on {where}; is the port taken?") from error
+
+
+def channel_options(settings: Settings) -> list[tuple[str, Any]]:
+    """List gRPC's own limits on messages and connections; it reads times as whole milliseconds."""
+    options = [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_concurrent_streams", settings.max_connection_calls),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+        # Pings without calls are how callers find out that an idle connection is still good.
+        ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(settings.min_ping_interval_s)),
+        # Else a second server would take half of the calls where the port is taken.
+        ("grpc.so_reuseport", 0),
+    ]
+    if settings.keepalive_s:
+        options += [
+            ("grpc.keepalive_time_ms", _milliseconds(settings.keepalive_s)),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+    if settings.max_connection_idle_s:
+        options.append(("grpc.max_connection_idle_ms", _milliseconds(settings.max_connection_idle_s)))
+    if settings.max_connection_age_s:
+        options += [
+            ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age_s)),
+            ("grpc.max_connection_age_grace_ms", _milliseconds(settings.drain_timeout_s)),
+        ]
+    return options
 
 
 def address(host: str, port: int) -> str:
@@ -29,16 +62,8 @@ def address(host: str, port: int) -> str:
 def _credentials(settings: Settings) -> grpc.ServerCredentials:
     assert settings.tls_cert_file is not None
     assert settings.tls_key_file is not None
-    pair = (read_file("tls_key_file", settings.tls_key_file), read_file("tls_cert_file", settings.tls_cert_file))
-    if settings.tls_client_ca_file is None:
-        return grpc.ssl_server_credentials([pair])
-    client_ca = read_file("tls_client_ca_file", settings.tls_client_ca_file)
-    return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=True)
+    return server_credentials(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
-def read_file(setting: str, file: Path) -> bytes:
-    """Read a file that a setting names; StartError where it cannot be."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise StartError(f"{setting}: cannot read {file}: {error.strerror}") from error
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 MIB = 2**20
+_MAX_MILLISECONDS = 2**31 - 1  # gRPC counts them in 32 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,28 @@ class Settings:
     max_stream_requests: int = 64
     """Most requests in flight on one Stream."""
 
+    max_streams: int = 256
+    """Most Streams open at a time in one process; more get RESOURCE_EXHAUSTED."""
+
+    max_calls: int = 2048
+    """Most calls in flight in one process, Streams included; more get RESOURCE_EXHAUSTED."""
+
+    max_connection_calls: int = 1024
+    """Most calls in flight on one connection; clients hold back the others."""
+
+    max_connection_idle_s: float = 600.0
+    """How long a connection without calls is kept; clients connect anew by themselves. 0: for ever."""
+
+    max_connection_age_s: float = 0.0
+    """How long a connection is kept, so that clients spread over new servers, too; its calls then have drain_timeout_s
+    to end. 0: for ever."""
+
+    keepalive_s: float = 60.0
+    """How often a silent connection is pinged, so that the calls of a caller who vanished end; 0: never."""
+
+    min_ping_interval_s: float = 30.0
+    """How often a client may ping while nothing is sent; who does so more often loses its connection."""
+
     poll_interval_s: float = 5.0
     """How often the repository is looked at for new versions; 0: never."""
 
@@ -72,7 +95,7 @@ class Settings:
     """Certificates that sign clients' certificates, PEM. Given: mutual TLS."""
 
     token_file: Path | None = None
-    """File with the bearer token that every call but health checks must carry."""
+    """File with the bearer tokens, one a line, of which every call but health checks must carry one."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged to the standard error stream; debug has a line for every call."""
@@ -80,7 +103,10 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("port", "metrics_port"):
             _require(name, getattr(self, name), lowest=0, highest=65535)
-        for name in ("max_batch_rows", "max_queue_mib", "max_request_rows", "max_stream_requests"):
+        for name in (
+            "max_batch_rows", "max_queue_mib", "max_request_rows", "max_stream_requests", "max_streams", "max_calls",
+            "max_connection_calls",
+        ):  # fmt: skip
             _require(name, getattr(self, name), lowest=1)
         _require("max_message_mib", self.max_message_mib, lowest=1, highest=2047)  # gRPC counts bytes in 32 bits
         for name in (
@@ -92,6 +118,8 @@ class Settings:
             "drain_refuse_s",
         ):
             _require(name, getattr(self, name), lowest=0)
+        for name in ("max_connection_idle_s", "max_connection_age_s", "keepalive_s", "min_ping_interval_s"):
+            _require(name, getattr(self, name), lowest=0, highest=_MAX_MILLISECONDS / 1000)
         _require("max_queue_rows", self.max_queue_rows, lowest=max(self.max_batch_rows, self.max_request_rows))
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             missing = "tls_cert_file" if self.tls_cert_file is None else "tls_key_file"

@@ -1,31 +1,47 @@
-"""What shutting down means to calls: new ones are refused, those in flight are answered."""
+"""Which calls are let in: no more than the server takes at a time, and none once it shuts down."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from latentry_server.errors import ShuttingDownError
+from latentry_server.errors import QueueFullError, ShuttingDownError
+
+# What a caller is told to wait who finds as many calls in flight as there may be.
+_RETRY_AFTER_S = 0.25
 
 
 class Drain:
-    """Counts the calls in flight; once started, lets no new one in."""
+    """Counts the calls in flight, and the streams among them, up to a limit each; once started, lets no new one in."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_calls: int, max_streams: int) -> None:
         self.started = asyncio.Event()
+        self._max_calls = max_calls
+        self._max_streams = max_streams
         self._in_flight = 0
+        self._streams = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Count one call; ShuttingDownError once the drain has started."""
+    def check(self, *, is_stream: bool) -> None:
+        """Raise ShuttingDownError once the drain has started, QueueFullError where no more calls are taken now."""
         if self.started.is_set():
             raise ShuttingDownError
+        if self._in_flight >= self._max_calls:
+            raise QueueFullError(f"{self._in_flight} calls are in flight", retry_after_s=_RETRY_AFTER_S)
+        if is_stream and self._streams >= self._max_streams:
+            raise QueueFullError(f"{self._streams} streams are open", retry_after_s=_RETRY_AFTER_S)
+
+    @contextmanager
+    def call(self, *, is_stream: bool) -> Iterator[None]:
+        """Count one call, where `check` lets it in."""
+        self.check(is_stream=is_stream)
         self._in_flight += 1
+        self._streams += is_stream
         self._idle.clear()
         try:
             yield
         finally:
+            self._streams -= is_stream
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()

@@ -1,7 +1,6 @@
 """What every call goes through: metrics, the token, the drain, and the status of its error."""
 
 import asyncio
-import hmac
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -13,10 +12,11 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 
-from latentry_server.errors import InvalidInputError, UnauthenticatedError
+from latentry_server.errors import InvalidInputError, LatentryError, UnauthenticatedError
 from latentry_server.metrics import Metrics
 from latentry_server.transport.drain import Drain
 from latentry_server.transport.statuses import abort
+from latentry_server.transport.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 # Strings, since it is generic in the stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+
+Labels: TypeAlias = tuple[str, str, str]
+"""Type, service and method."""
+_BIDI = "bidi_stream"
 
 # Probes have no token; and calls that only look neither hold up a drain nor are refused by it.
 _PROBES = (
@@ -36,29 +40,48 @@ _SERVED = ("/latentry.v1.", "/inference.GRPCInferenceService/")
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the behaviour of every method, once."""
 
-    def __init__(self, metrics: Metrics, drain: Drain, *, token: str | None) -> None:
+    def __init__(self, metrics: Metrics, drain: Drain, *, tokens: Tokens | None) -> None:
         self._metrics = metrics
         self._drain = drain
-        self._authorization = None if token is None else f"Bearer {token}".encode()
-        self._wrapped: dict[str, Handler] = {}
+        self._tokens = tokens
+        self._wrapped: dict[str, tuple[Handler, Labels]] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MaybeHandler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> MaybeHandler:
-        """Find the method's handler, wrapped; unknown methods stay unknown."""
+        """Find the method's handler, wrapped; unknown methods stay unknown.
+
+        A call that is refused whatever it says ends before its message is read.
+        """
         method = handler_call_details.method
         if method not in self._wrapped:
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            self._wrapped[method] = self._wrap(handler, method)
-        return self._wrapped[method]
+            labels = _labels(handler, method)
+            self._wrapped[method] = self._wrap(handler, method, labels), labels
+        wrapped, labels = self._wrapped[method]
+        try:
+            self._authenticate(method, handler_call_details.invocation_metadata)
+            if _is_served(method):
+                self._drain.check(is_stream=labels[0] == _BIDI)
+        except LatentryError as error:
+            return self._refuse(method, labels, error)
+        return wrapped
 
-    def _wrap(self, handler: Any, method: str) -> Handler:  # noqa: ANN401 (the stubs hide a handler's fields)
+    def _refuse(self, method: str, labels: Labels, error: LatentryError) -> Handler:
+        """Answer a call with an error, whatever kind of call it is."""
+
+        async def refuse(_requests: AsyncIterator[Any], context: Context) -> None:
+            async with self._call(method, labels, context):
+                raise error
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def _wrap(self, handler: Any, method: str, labels: Labels) -> Handler:  # noqa: ANN401 (the stubs hide its fields)
         """Run the handler's behaviour inside `_call`, its messages counted."""
-        labels = _labels(handler, method)
         received = self._metrics.grpc_msg_received.labels(*labels)
         sent = self._metrics.grpc_msg_sent.labels(*labels)
 
@@ -98,14 +121,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return make(behaviour, deserialize, handler.response_serializer)
 
     @asynccontextmanager
-    async def _call(self, method: str, labels: tuple[str, str, str], context: Context) -> AsyncIterator[None]:
+    async def _call(self, method: str, labels: Labels, context: Context) -> AsyncIterator[None]:
         """Let a call in, time it, and end it with its error's status."""
         self._metrics.grpc_started.labels(*labels).inc()
         started_s = time.perf_counter()
         code = grpc.StatusCode.OK
         try:
-            self._authenticate(method, context)
-            with self._drain.call() if _is_served(method) else nullcontext():
+            with self._drain.call(is_stream=labels[0] == _BIDI) if _is_served(method) else nullcontext():
                 yield
         except asyncio.CancelledError:
             late = context.time_remaining() == 0
@@ -125,12 +147,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._metrics.grpc_handling_seconds.labels(*labels).observe(elapsed_s)
             logger.debug("%s %s %.6f s from %s", method, code.name, elapsed_s, context.peer())
 
-    def _authenticate(self, method: str, context: Context) -> None:
-        if self._authorization is None or method.startswith(_PROBES):
+    def _authenticate(self, method: str, metadata: Any) -> None:  # noqa: ANN401
+        if self._tokens is None or method.startswith(_PROBES):
             return
-        given = str(dict(context.invocation_metadata() or ()).get("authorization", ""))
-        # In constant time, so that the time taken tells nothing of the token.
-        if not hmac.compare_digest(given.encode(), self._authorization):
+        if not self._tokens.accept(str(dict(metadata or ()).get("authorization", ""))):
             raise UnauthenticatedError
 
 
@@ -176,9 +196,9 @@ def _is_served(method: str) -> bool:
     return method.startswith(_SERVED) and not method.startswith(_PROBES)
 
 
-def _labels(handler: Any, method: str) -> tuple[str, str, str]:  # noqa: ANN401
+def _labels(handler: Any, method: str) -> Labels:  # noqa: ANN401
     """Name a method as grpc_server_* metrics do: type, service, method."""
     service, _, name = method.removeprefix("/").partition("/")
     if not handler.response_streaming:
         return "unary", service, name
-    return "bidi_stream" if handler.request_streaming else "server_stream", service, name
+    return _BIDI if handler.request_streaming else "server_stream", service, name
