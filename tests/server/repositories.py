@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.metrics import Metrics
 from latentry_server.repository.models import ModelRepository
+from latentry_server.repository.selection import Selection
 from latentry_server.sessions.devices import Device
 from latentry_server.sessions.onnx import OnnxRuntime, OnnxSession
 from latentry_server.sessions.session import Runtime, Session
@@ -43,12 +44,14 @@ async def open_repository(
     *,
     poll_interval_s: float | None = None,
     load_timeout_s: float | None = None,
+    models: str = "*",
     runtime: Runtime = RUNTIME,
     registry: CollectorRegistry | None = None,
 ) -> AsyncIterator[ModelRepository]:
     """Start a repository, and close it."""
     repository = ModelRepository(
         folder,
+        selection=Selection.parse(models),
         runtime=runtime,
         limits=BatchingLimits(max_batch_rows=16, max_queue_rows=2048),
         metrics=Metrics(registry or CollectorRegistry()),

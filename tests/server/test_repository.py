@@ -392,3 +392,51 @@ async def test_a_model_that_is_forgotten_while_others_are_looked_at_holds_up_non
         await until(lambda: states(repository, "a-gan").get(2) == "READY")
         await asyncio.sleep(10 * POLL_S)
     assert "looking into" not in caplog.text
+
+
+async def test_only_what_is_selected_is_loaded_and_the_rest_can_be_asked_for(tmp_path: Path) -> None:
+    publish(tmp_path, 1, 2)
+    Gan().write(tmp_path, "gan")
+    async with open_repository(tmp_path, models="gan", poll_interval_s=POLL_S) as repository:
+        assert (states(repository, "gan"), states(repository)) == ({1: "READY"}, {2: "UNLOADED", 1: "UNLOADED"})
+        await repository.load("stacked")
+        assert await answering(repository) == 2
+        publish(tmp_path, 3)
+        Gan().write(tmp_path, "gan", 2)
+        await until(lambda: states(repository, "gan") == {2: "READY", 1: "UNLOADED"})
+        assert states(repository) == {3: "UNLOADED", 2: "READY", 1: "UNLOADED"}, "who was not selected does not move"
+        await repository.load("stacked")
+        await until(lambda: states(repository) == {3: "READY", 2: "UNLOADED", 1: "UNLOADED"})
+
+
+async def test_nothing_is_loaded_before_it_is_asked_for_where_nothing_is_selected(tmp_path: Path) -> None:
+    publish(tmp_path, 1)
+    async with open_repository(tmp_path, models="", poll_interval_s=POLL_S) as repository:
+        await asyncio.sleep(10 * POLL_S)
+        assert states(repository) == {1: "UNLOADED"}
+        await repository.load("stacked", 1)
+        await encode(repository)
+
+
+async def test_a_pinned_version_stays_whatever_is_published(tmp_path: Path) -> None:
+    publish(tmp_path, 1, 2)
+    async with open_repository(tmp_path, models="stacked/1", poll_interval_s=POLL_S) as repository:
+        assert states(repository) == {2: "UNLOADED", 1: "READY"}
+        publish(tmp_path, 3)
+        await until(lambda: 3 in states(repository))
+        await asyncio.sleep(10 * POLL_S)
+        assert states(repository) == {3: "UNLOADED", 2: "UNLOADED", 1: "READY"}
+        assert await answering(repository) == 1
+        await repository.unload("stacked", 1)
+        await asyncio.sleep(10 * POLL_S)
+        assert states(repository)[1] == "UNLOADED"
+
+
+async def test_a_pinned_version_is_served_beside_the_newest_and_loaded_when_it_comes(tmp_path: Path) -> None:
+    publish(tmp_path, 1, 2)
+    async with open_repository(tmp_path, models="*,stacked/1,stacked/4", poll_interval_s=POLL_S) as repository:
+        assert states(repository) == {2: "READY", 1: "READY"}
+        publish(tmp_path, 4, 5)
+        await until(lambda: states(repository) == {5: "READY", 4: "READY", 2: "UNLOADED", 1: "READY"})
+        await encode(repository, version=1)
+        assert await answering(repository) == 5

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from latentry_server.cli import command
+from latentry_server.repository.selection import Selection
 from latentry_server.settings import Settings
 
 
@@ -21,8 +22,8 @@ def test_without_flags_the_defaults_hold() -> None:
 
 def test_every_setting_is_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     other: dict[str, Any] = {
-        "host": "::1", "device": "cpu", "repository": "elsewhere", "log_level": "debug", "tls_cert_file": "a.pem",
-        "tls_key_file": "b.pem", "tls_client_ca_file": "c.pem", "token_file": "token",
+        "host": "::1", "device": "cpu", "repository": "elsewhere", "models": "a,b/3", "log_level": "debug",
+        "tls_cert_file": "a.pem", "tls_key_file": "b.pem", "tls_client_ca_file": "c.pem", "token_file": "token",
     }  # fmt: skip
     names = [field.name for field in dataclasses.fields(Settings)]
     values = {name: other.get(name, "17000") for name in names} | {"max_message_mib": "17"}
@@ -56,6 +57,10 @@ def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"drain_timeout_s": float("inf")}, "drain_timeout_s: expected at least 0, got inf"),
         ({"max_calls": 0}, "max_calls: expected at least 1, got 0"),
         ({"max_connection_idle_s": 3e6}, "max_connection_idle_s: expected 0 to 2147483.647, got 3000000.0"),
+        (
+            {"models": "vae, a/b"},
+            "models: expected *, <model> or <model>/<version>, separated by commas, got 'a/b'",
+        ),
         ({"threads": -1}, "threads: expected at least 0, got -1"),
         ({"tls_cert_file": "a.pem"}, "tls_key_file: expected a file"),
         ({"tls_key_file": "a.pem"}, "tls_cert_file: expected a file"),
@@ -65,3 +70,25 @@ def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_setting_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         Settings(**values)
+
+
+@pytest.mark.parametrize(
+    ("text", "selection"),
+    [
+        ("*", Selection(all_models=True)),
+        ("", Selection()),
+        ("vae", Selection(models=frozenset({"vae"}))),
+        ("vae/3", Selection(pinned=frozenset({("vae", 3)}))),
+        (" *, vae/3 ,", Selection(all_models=True, pinned=frozenset({("vae", 3)}))),
+    ],
+)
+def test_what_is_loaded_is_a_list(text: str, selection: Selection, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse("--models", text).selection == selection
+    monkeypatch.setenv("LATENTRY_MODELS", text)
+    assert parse().selection == selection
+
+
+@pytest.mark.parametrize("entry", ["/3", "vae/", "vae/0", "vae/03", "vae/latest", "va e", "v*", "vae/3/4"])
+def test_what_is_no_model_or_version_cannot_be_loaded(entry: str) -> None:
+    with pytest.raises(ValueError, match=f"models: expected .*, got {re.escape(repr(entry))}"):
+        Settings(models=f"*,{entry}")

@@ -76,6 +76,7 @@ class Server:
         self._device = _resolve_device(settings.device)
         self._repository = ModelRepository(
             settings.repository,
+            selection=settings.selection,
             runtime=OnnxRuntime(device=self._device, num_threads=settings.threads or available_cpus()),
             limits=BatchingLimits(
                 max_batch_rows=settings.max_batch_rows,

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from latentry_server.repository.selection import Selection
+
 MIB = 2**20
 _MAX_MILLISECONDS = 2**31 - 1  # gRPC counts them in 32 bits
 
@@ -20,6 +22,10 @@ class Settings:
 
     repository: Path = Path("models")
     """Folder of the bundles: <model>/<version>/."""
+
+    models: str = "*"
+    """What is loaded, separated by commas: * for the newest version of every model, <model> for the newest of one,
+    <model>/<version> for that one. Empty: nothing until LoadModel asks for it."""
 
     device: str = "auto"
     """Where graphs run: auto, cpu, cuda or cuda:<index>. Start fails where CUDA is asked for and not there."""
@@ -121,11 +127,17 @@ class Settings:
         for name in ("max_connection_idle_s", "max_connection_age_s", "keepalive_s", "min_ping_interval_s"):
             _require(name, getattr(self, name), lowest=0, highest=_MAX_MILLISECONDS / 1000)
         _require("max_queue_rows", self.max_queue_rows, lowest=max(self.max_batch_rows, self.max_request_rows))
+        Selection.parse(self.models)
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             missing = "tls_cert_file" if self.tls_cert_file is None else "tls_key_file"
             raise ValueError(f"{missing}: expected a file, since TLS needs certificate and key, got none")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
             raise ValueError("tls_client_ca_file: expected tls_cert_file and tls_key_file beside it, got neither")
+
+    @property
+    def selection(self) -> Selection:
+        """What is loaded without being asked for."""
+        return Selection.parse(self.models)
 
     @property
     def max_message_bytes(self) -> int:

@@ -12,6 +12,7 @@ from latentry_server.metrics import Metrics
 from latentry_server.repository.listing import list_models
 from latentry_server.repository.loaded_model import LoadedModel
 from latentry_server.repository.loading import Loader
+from latentry_server.repository.selection import Selection
 from latentry_server.repository.version import ModelState, ModelStatus, ModelVersion, Wish
 from latentry_server.sessions.session import Runtime
 
@@ -23,15 +24,16 @@ StateListener = Callable[[str, int, ModelState], None]
 class ModelRepository:
     """The versions of a folder `<model>/<version>/`. All methods are called on the event loop.
 
-    By itself it keeps the newest good version of every model loaded: a new one is ready and warm before the old one
-    goes, a broken one leaves the old one serving. `load` adds a version, and `unload` takes one away; neither is
-    undone by polling: what was unloaded stays so, and nothing older comes in its place.
+    By itself it keeps what is selected loaded: pinned versions, and the newest good version of models. A new one is
+    ready and warm before the old one goes, a broken one leaves the old one serving. `load` adds a version, and `unload`
+    takes one away; neither is undone by polling: what was unloaded stays so, and nothing older comes in its place.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
+        selection: Selection,
         runtime: Runtime,
         limits: BatchingLimits,
         metrics: Metrics,
@@ -42,6 +44,7 @@ class ModelRepository:
 
         Args:
             folder: `<model>/<version>/`.
+            selection: what is loaded without being asked for.
             runtime: how an ONNX file becomes a session.
             limits: those of each graph's queue and batches.
             metrics: where loads are counted.
@@ -49,6 +52,7 @@ class ModelRepository:
             load_timeout_s: how long a bundle is tried in another process before it is loaded; None: it is not.
         """
         self._folder = folder
+        self._selection = selection
         self._loader = Loader(runtime=runtime, limits=limits, metrics=metrics, timeout_s=load_timeout_s)
         self._poll_interval_s = poll_interval_s
         self._models: dict[str, list[ModelVersion]] = {}  # newest first; no model without a version
@@ -58,7 +62,7 @@ class ModelRepository:
         self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load the newest good version of every model, then go on looking for changes.
+        """Load what is selected, then go on looking for changes.
 
         Raises:
             ValueError: the folder cannot be listed.
@@ -176,10 +180,12 @@ class ModelRepository:
     async def _scan(self) -> None:
         gone = await self._discover()
         # A snapshot: what was deleted is forgotten as soon as its requests have ended, in the middle of this, too.
-        for _, versions in sorted(self._models.items()):
+        for name, versions in sorted(self._models.items()):
             present = [version for version in versions if version not in gone]
-            await self._load_newest(present)
-            self._retire_older(present)
+            await self._load_wished(present)
+            if self._selection.wants_newest(name):
+                await self._load_newest(present)
+                self._retire_older(present)
         for version in gone:  # last, so that what takes its place is ready before
             self._start(self._forget(version))
 
@@ -191,11 +197,19 @@ class ModelRepository:
             known = {(version.name, version.number): version for version in self._all()}
             for name, number in sorted(found.keys() - known.keys()):
                 version = ModelVersion(found[name, number], loader=self._loader, on_change=self._notify)
+                if (name, number) in self._selection.pinned:
+                    version.wish = Wish.LOADED
                 self._models.setdefault(name, []).append(version)
                 self._models[name].sort(key=lambda version: -version.number)
                 await version.look()
         unknown = {name for name, folders in listing.items() if folders is None}
         return [version for key, version in known.items() if key not in found and version.name not in unknown]
+
+    async def _load_wished(self, versions: list[ModelVersion]) -> None:
+        """Load what is pinned, or was asked for and could not be loaded then."""
+        for version in versions:
+            if version.wish is Wish.LOADED and await version.is_worth_loading():
+                await self._finish(version.load())
 
     async def _load_newest(self, versions: list[ModelVersion]) -> None:
         """Load the newest good version, unless what was unloaded on request is newer."""
