@@ -2,6 +2,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,10 @@ class GatedSession:
         self.inputs: tuple[TensorSpec, ...] = ()
         self.outputs: tuple[TensorSpec, ...] = ()
 
-    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+    def run_options(self) -> Any:
+        return SimpleNamespace(terminate=False)
+
+    def run(self, inputs: Tensors, options: Any = None) -> dict[str, NDArray[Any]]:  # noqa: ARG002
         rows = inputs["x"]
         self.runs.append(len(rows))
         self.running.set()
@@ -391,6 +395,7 @@ async def test_metrics_count_rows_and_refusals(session: GatedSession) -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
+        ({"max_run_s": 0}, "max_run_s: expected more than 0, got 0"),
         ({"max_batch_rows": 0}, "max_batch_rows: expected at least 1, got 0"),
         ({"max_batch_rows": 8, "max_queue_rows": 4}, "max_queue_rows: expected at least max_batch_rows"),
         ({"max_delay_ms": -1}, "max_delay_ms: expected at least 0, got -1"),

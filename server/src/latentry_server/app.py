@@ -83,6 +83,7 @@ class Server:
                 max_queue_rows=settings.max_queue_rows,
                 bytes_room=Room(settings.max_queue_mib * MIB),
                 max_delay_ms=settings.max_delay_ms,
+                max_run_s=settings.max_run_s,
             ),
             metrics=self._metrics,
             poll_interval_s=settings.poll_interval_s or None,

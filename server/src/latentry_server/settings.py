@@ -48,6 +48,9 @@ class Settings:
     max_delay_ms: float = 0.0
     """How long an idle session waits for more rows than it has; 0: not at all."""
 
+    max_run_s: float = 120.0
+    """How long one run of a graph may take before it is ended and its requests fail."""
+
     max_message_mib: int = 64
     """Most MiB of one message, either way."""
 
@@ -124,6 +127,7 @@ class Settings:
             "drain_refuse_s",
         ):
             _require(name, getattr(self, name), lowest=0)
+        _require("max_run_s", self.max_run_s, lowest=0.001)
         for name in ("max_connection_idle_s", "max_connection_age_s", "keepalive_s", "min_ping_interval_s"):
             _require(name, getattr(self, name), lowest=0, highest=_MAX_MILLISECONDS / 1000)
         _require("max_queue_rows", self.max_queue_rows, lowest=max(self.max_batch_rows, self.max_request_rows))

@@ -25,7 +25,7 @@ from latentry_server.errors import (
     one_line,
 )
 from latentry_server.metrics import Metrics
-from latentry_server.sessions.session import Session
+from latentry_server.sessions.session import RunOptions, Session
 from latentry_server.spec import GraphRole
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Batcher:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
         self._task: asyncio.Task[None] | None = None
         self._rows_per_s: float | None = None
+        self._current: tuple[Sequence[Entry], RunOptions] | None = None
         self._closed = False
 
     async def run(
@@ -156,6 +157,11 @@ class Batcher:
         self._metrics.queue_rows.set(self._queue.rows)
         if not entry.answer.cancel() and not entry.answer.cancelled():
             entry.answer.exception()  # looked at, so that asyncio does not report it as forgotten
+        if self._current is not None:
+            entries, options = self._current
+            # A deadline that passes comes here too: gRPC cancels its call.
+            if all(running.answer.done() for running in entries):
+                options.terminate = True
 
     async def _serve(self) -> None:
         """Run batches until nothing waits; the next batch gathers while one runs."""
@@ -184,13 +190,20 @@ class Batcher:
         return [entry for entry in entries if not entry.answer.done()]
 
     async def _answer(self, entries: Sequence[Entry]) -> None:
-        """Run entries as one batch and answer each; where the run fails, halve the batch until the culprit is alone."""
+        """Run entries as one batch and answer each; where the run fails, halve the batch until the culprit is alone.
+
+        A run that nobody waits for any more, or that takes too long, is ended.
+        """
         started_s = time.monotonic()
+        options = self._session.run_options()
         try:
-            outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self._run_merged, entries)
+            outputs = await self._run_in_thread(entries, options)
         except Exception as error:  # noqa: BLE001 - whatever the runtime throws is the affair of these entries alone
+            if options.terminate:
+                self._fail_ended(entries, time.monotonic() - started_s)
+                return
             if len(entries) == 1:
-                self._fail(entries[0], error)
+                self._fail(entries[0], one_line(error))
                 return
             middle = len(entries) // 2
             for half in (entries[:middle], entries[middle:]):
@@ -203,17 +216,33 @@ class Batcher:
             if not entry.answer.done():
                 entry.answer.set_result(Ran(own, started_s - entry.enqueued_s, compute_s))
 
-    def _fail(self, entry: Entry, error: Exception) -> None:
-        reason = one_line(error)
+    async def _run_in_thread(self, entries: Sequence[Entry], options: RunOptions) -> list[dict[str, NDArray[Any]]]:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._limits.max_run_s, setattr, options, "terminate", True)  # noqa: FBT003
+        self._current = entries, options
+        try:
+            return await loop.run_in_executor(self._thread, self._run_merged, entries, options)
+        finally:
+            timer.cancel()
+            self._current = None
+
+    def _fail_ended(self, entries: Sequence[Entry], ran_s: float) -> None:
+        """Fail what a run that was ended leaves unanswered, all at once: each half could take as long again."""
+        logger.warning("%s: a run of %d requests was ended after %.3f s", self._name, len(entries), ran_s)
+        for entry in entries:
+            if not entry.answer.done():
+                self._fail(entry, f"the run took longer than {self._limits.max_run_s:g} s")
+
+    def _fail(self, entry: Entry, reason: str) -> None:
         logger.warning("%s failed on a request of %d rows: %s", self._name, entry.rows, reason)
         if not entry.answer.done():
             entry.answer.set_exception(RuntimeFailedError(f"{self._name} failed: {reason}"))
 
-    def _run_merged(self, entries: Sequence[Entry]) -> list[dict[str, NDArray[Any]]]:
+    def _run_merged(self, entries: Sequence[Entry], options: RunOptions) -> list[dict[str, NDArray[Any]]]:
         row_counts = [entry.rows for entry in entries]
         padding_rows = merge.padding_rows(sum(row_counts), self._buckets)
         inputs = merge.merge([entry.inputs for entry in entries], padding_rows=padding_rows)
-        return merge.split(self._session.run(inputs), row_counts)
+        return merge.split(self._session.run(inputs, options), row_counts)
 
     def _observe(self, entries: Sequence[Entry], *, started_s: float, compute_s: float) -> None:
         rows = sum(entry.rows for entry in entries)

@@ -11,7 +11,7 @@ def _default_bytes_room() -> Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchingLimits:
-    """Rows of one run, rows and bytes that may wait, and how long an idle session waits for more rows than it has.
+    """Rows of one run, what may wait, and for how long a session waits for more rows than it has, and may run.
 
     Rows that wait are counted for each graph, bytes in the one room of all that have these limits.
     """
@@ -20,6 +20,7 @@ class BatchingLimits:
     max_queue_rows: int = 16384
     bytes_room: Room = field(default_factory=_default_bytes_room)
     max_delay_ms: float = 0.0
+    max_run_s: float = 120.0
 
     def __post_init__(self) -> None:
         if self.max_batch_rows < 1:
@@ -30,3 +31,5 @@ class BatchingLimits:
             )
         if self.max_delay_ms < 0:
             raise ValueError(f"max_delay_ms: expected at least 0, got {self.max_delay_ms}")
+        if not self.max_run_s > 0:
+            raise ValueError(f"max_run_s: expected more than 0, got {self.max_run_s}")

@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from latentry_server.sessions.devices import Device, has_device, providers
+from latentry_server.sessions.session import RunOptions
 from latentry_server.spec import TensorSpec
 
 _DTYPES: dict[str, np.dtype[np.generic]] = {
@@ -113,9 +114,15 @@ class OnnxSession:
         """The graph's own outputs; an axis of unknown length is -1."""
         return self._outputs
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run_options(self) -> RunOptions:
+        """Make the options of one run; onnxruntime looks at `terminate` between a graph's nodes."""
+        options: RunOptions = onnxruntime.RunOptions()
+        return options
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], options: RunOptions | None = None) -> dict[str, NDArray[Any]]:
         """Map inputs [N, ...] to outputs [N, ...], by name. Raises what onnxruntime raises."""
-        return dict(zip(self._output_names, self._session.run(self._output_names, dict(inputs)), strict=True))
+        outputs = self._session.run(self._output_names, dict(inputs), options)
+        return dict(zip(self._output_names, outputs, strict=True))
 
     def close(self) -> None:
         """Free the graph's memory and threads; no run comes after."""

@@ -10,6 +10,12 @@ from latentry_server.sessions.devices import Device
 from latentry_server.spec import TensorSpec
 
 
+class RunOptions(Protocol):
+    """What belongs to one run. Another thread may set `terminate`: then the run ends soon, with an error."""
+
+    terminate: bool
+
+
 class Session(Protocol):
     """One graph, ready to run. `run` is called by one thread at a time."""
 
@@ -25,7 +31,10 @@ class Session(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The graph's own outputs; an axis of unknown length is -1."""
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run_options(self) -> RunOptions:
+        """Make the options of one run."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], options: RunOptions | None = None) -> dict[str, NDArray[Any]]:
         """Map inputs [N, ...] to outputs [N, ...], by name. Raises what the runtime raises."""
 
     def close(self) -> None:
