@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from latentry_server.metrics import Metrics
+from latentry_server.metrics import Metrics, SupervisorMetrics
 from prometheus_client import CollectorRegistry
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -14,6 +14,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 def test_metrics_exist(file: str) -> None:
     registry = CollectorRegistry()
     Metrics(registry)
+    SupervisorMetrics(registry)
     # Labelled metrics have no samples yet: the names follow from the families'.
     suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
     known = {family.name + suffix for family in registry.collect() for suffix in suffixes[family.type]}

@@ -2,15 +2,12 @@
 
 import asyncio
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
@@ -19,48 +16,13 @@ import numpy as np
 import pytest
 from latentry.v1 import inference_service_pb2 as messages
 from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
-from latentry_server import app, listening
+from latentry_server import app, ports
 from latentry_server.settings import Settings
 
 from tests.server.bundles import Autoencoder, Gan, images
+from tests.server.command import flags, free_port, get, process, run_command
 from tests.server.repositories import HookedRuntime
 from tests.server.serving import array, details, rich_status, serve, tensor
-
-COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
-LISTENING = re.compile(r"latentry-server listening on (127\.0\.0\.1:\d+)")
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def flags(**settings: object) -> list[str]:
-    given = {"port": 0, "metrics_port": 0, "device": "cpu", "threads": 1} | settings
-    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-
-
-def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
-
-
-@contextmanager
-def process(**settings: object) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
-    """Start the command, and give it, its address and the lines it logged until it listened."""
-    with subprocess.Popen([*COMMAND, *flags(**settings)], stderr=subprocess.PIPE, text=True) as running:
-        assert running.stderr is not None
-        lines = []
-        try:
-            for line in running.stderr:
-                lines.append(line)
-                if found := LISTENING.search(line):
-                    break
-            else:
-                pytest.fail(f"the server did not start: {''.join(lines)}")
-            yield running, found[1], lines
-        finally:
-            running.kill()
 
 
 def encode(seed: int = 0) -> messages.EncodeRequest:
@@ -153,16 +115,20 @@ def test_the_health_command_imports_no_runtime() -> None:
 # Shutdown
 
 
-async def test_sigterm_under_load_answers_every_call_that_was_let_in(repository: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_sigterm_under_load_answers_every_call_that_was_let_in(repository: Path, workers: int) -> None:
     """Every call ends with the right answer or with UNAVAILABLE, and the process with 0."""
-    with process(repository=repository, max_delay_ms=5) as (running, address, _):
-        async with grpc.aio.insecure_channel(address) as channel:
-            stub = InferenceServiceStub(channel)
+    with process(repository=repository, workers=workers, max_delay_ms=5) as (running, address, _):
+        async with AsyncExitStack() as opened:
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            channels = [
+                await opened.enter_async_context(grpc.aio.insecure_channel(address, options)) for _ in range(16)
+            ]
             answered = 0
 
             async def caller(first_seed: int) -> grpc.aio.AioRpcError:
                 nonlocal answered
-                seed = first_seed
+                seed, stub = first_seed, InferenceServiceStub(channels[first_seed])
                 while True:
                     try:
                         response = await stub.Encode(encode(seed))
@@ -243,7 +209,7 @@ async def test_a_signal_during_the_start_loads_no_further_model(
     [("127.0.0.1", "127.0.0.1:5"), ("localhost", "localhost:5"), ("::1", "[::1]:5"), ("::", "[::]:5")],
 )
 def test_an_ipv6_address_is_bracketed(host: str, address: str) -> None:
-    assert listening.address(host, 5) == address
+    assert ports.address(host, 5) == address
 
 
 # Metrics
@@ -260,7 +226,7 @@ async def test_prometheus_sees_the_calls(repository: Path) -> None:
         )
         assert len([response async for response in call]) == 5
         await served.inference.Classify(messages.ClassifyRequest(model="classifier", inputs=encode().inputs))
-        text = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/metrics")
+        text = await asyncio.to_thread(get, f"http://127.0.0.1:{port}/metrics")
     unary = 'grpc_method="Encode",grpc_service="latentry.v1.InferenceService",grpc_type="unary"'
     stream = 'grpc_method="Stream",grpc_service="latentry.v1.InferenceService",grpc_type="bidi_stream"'
     for line in (
@@ -278,8 +244,3 @@ async def test_prometheus_sees_the_calls(repository: Path) -> None:
         'latentry_batch_rows_count{graph="classifier",model="classifier",version="1"} 1.0',
     ):
         assert line in text.splitlines(), line
-
-
-def _get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - this machine's own server
-        return str(response.read().decode())

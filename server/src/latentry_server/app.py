@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -20,10 +22,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.room import Room
 from latentry_server.errors import StartError
-from latentry_server.listening import address, channel_options, listen
+from latentry_server.listening import channel_options, listen
 from latentry_server.metrics import Metrics
 from latentry_server.metrics_server import MetricsServer
 from latentry_server.operations.call import Limits
+from latentry_server.ports import address
 from latentry_server.repository.models import ModelRepository
 from latentry_server.repository.version import ModelState
 from latentry_server.sessions.devices import Device, resolve_device
@@ -34,7 +37,7 @@ from latentry_server.transport.drain import Drain
 from latentry_server.transport.health import Health
 from latentry_server.transport.inference_service import InferenceService
 from latentry_server.transport.interceptor import CallInterceptor
-from latentry_server.transport.model_service import ModelService
+from latentry_server.transport.model_service import Loading, ModelService
 from latentry_server.transport.open_inference.service import OpenInferenceService
 from latentry_server.transport.tokens import Tokens
 
@@ -47,37 +50,54 @@ _CLOSE_TIMEOUT_S = 1.0
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; StartError where the server cannot start."""
     server = Server(settings)
-    starting = asyncio.create_task(server.start())
+    await serve(server, server.start(), until=stop_signal())
+
+
+def stop_signal() -> asyncio.Event:
+    """Return what SIGTERM and SIGINT will set, on the running event loop."""
     stop = asyncio.Event()
-
-    def on_signal() -> None:
-        starting.cancel()  # once started, this does nothing; before, the other models need not be loaded
-        stop.set()
-
-    loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, on_signal)
-    with contextlib.suppress(asyncio.CancelledError):
-        await starting
-    await stop.wait()
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    return stop
+
+
+async def serve(server: "Server", start: Coroutine[Any, Any, None], *, until: asyncio.Event) -> None:
+    """Start a server, let it serve, and drain it; what keeps it from starting is raised."""
+    starting, stopping = asyncio.create_task(start), asyncio.create_task(until.wait())
+    try:
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        starting.cancel()  # once started, this does nothing; before, the other models need not be loaded
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        await stopping
+    finally:
+        stopping.cancel()
     await server.stop()
 
 
 class Server:
     """One server in this process; made, started and stopped on its event loop."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Wire the layers; StartError where the device or a file of the settings is not there."""
+    def __init__(self, settings: Settings, *, share: Callable[[ModelRepository], Loading] | None = None) -> None:
+        """Wire the layers; StartError where the device or a file of the settings is not there.
+
+        Args:
+            settings: how to serve.
+            share: what makes requests to load and unload reach every worker; None where this process is the only one.
+        """
         self._settings = settings
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._metrics = Metrics(self._registry)
+        self.registry = CollectorRegistry()
+        """The metrics."""
+        ProcessCollector(registry=self.registry)
+        self._metrics = Metrics(self.registry)
         self._metrics_server: MetricsServer | None = None
         self._device = _resolve_device(settings.device)
-        self._repository = ModelRepository(
+        self.repository = ModelRepository(
             settings.repository,
             selection=settings.selection,
-            runtime=OnnxRuntime(device=self._device, num_threads=settings.threads or available_cpus()),
+            runtime=OnnxRuntime(
+                device=self._device, num_threads=settings.threads or max(1, available_cpus() // settings.workers)
+            ),
             limits=BatchingLimits(
                 max_batch_rows=settings.max_batch_rows,
                 max_queue_rows=settings.max_queue_rows,
@@ -89,8 +109,9 @@ class Server:
             poll_interval_s=settings.poll_interval_s or None,
             load_timeout_s=settings.load_timeout_s or None,
         )
+        self._loading = self.repository if share is None else share(self.repository)
         self._drain = Drain(max_calls=settings.max_calls, max_streams=settings.max_streams)
-        self._health = Health(self._repository, self._drain)
+        self._health = Health(self.repository, self._drain)
         self._grpc = self._make_grpc_server()
         self.port = 0
         """The port that the server listens on, once started."""
@@ -98,18 +119,30 @@ class Server:
     async def start(self) -> None:
         """Take the ports, load the models, then take calls; StartError where one of these cannot be."""
         settings = self._settings
-        self.port = listen(self._grpc, settings)
+        self.listen()
         if settings.metrics_port:
-            self._metrics_server = MetricsServer(settings.host, settings.metrics_port, self._registry)
+            self._metrics_server = MetricsServer(settings.host, settings.metrics_port, self.registry)
+        await self.load()
+        await self.serve()
+        logger.info("latentry-server listening on %s", address(settings.host, self.port))
+
+    def listen(self) -> None:
+        """Take the port; StartError where it is taken."""
+        self.port = listen(self._grpc, self._settings)
+
+    async def load(self) -> None:
+        """Load the models; StartError where the repository cannot be read."""
         try:
-            await self._repository.start()
+            await self.repository.start()
         except ValueError as error:
             raise StartError(str(error)) from error
-        await self._grpc.start()
-        ready = [status for status in self._repository.statuses() if status.state is ModelState.READY]
+        ready = [status for status in self.repository.statuses() if status.state is ModelState.READY]
         models = ", ".join(f"{status.name}/{status.version}" for status in ready)
-        logger.info("models on %s: %s", self._device, models or f"none in {settings.repository} yet")
-        logger.info("latentry-server listening on %s", address(settings.host, self.port))
+        logger.info("models on %s: %s", self._device, models or f"none in {self._settings.repository} yet")
+
+    async def serve(self) -> None:
+        """Take calls."""
+        await self._grpc.start()
 
     async def stop(self) -> None:
         """Refuse new calls, answer those in flight, then stop."""
@@ -122,7 +155,7 @@ class Server:
         # gRPC drops calls that arrive while it stops; for those on their way, UNAVAILABLE says where they stand.
         await asyncio.sleep(self._settings.drain_refuse_s)
         await self._grpc.stop(_CLOSE_TIMEOUT_S)
-        await self._repository.close()
+        await self.repository.close()
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.close)
         logger.info("stopped")
@@ -135,14 +168,18 @@ class Server:
         limits = Limits(max_request_rows=settings.max_request_rows, max_message_bytes=settings.max_message_bytes)
         max_stream_requests = settings.max_stream_requests
         inference = InferenceService(
-            self._repository, limits=limits, drain=self._drain, max_stream_requests=max_stream_requests
+            self.repository, limits=limits, drain=self._drain, max_stream_requests=max_stream_requests
         )
         open_inference = OpenInferenceService(
-            self._repository, limits=limits, drain=self._drain, max_stream_requests=max_stream_requests
+            self.repository,
+            self._loading,
+            limits=limits,
+            drain=self._drain,
+            max_stream_requests=max_stream_requests,
         )
         add_InferenceServiceServicer_to_server(inference, server)
         add_GRPCInferenceServiceServicer_to_server(open_inference, server)
-        add_ModelServiceServicer_to_server(ModelService(self._repository), server)
+        add_ModelServiceServicer_to_server(ModelService(self.repository, self._loading), server)
         add_HealthServicer_to_server(self._health, server)
         services = [
             file.services_by_name[name].full_name

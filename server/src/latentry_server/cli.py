@@ -1,6 +1,6 @@
 """The command `latentry-server`."""
 
-import logging
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -26,16 +26,22 @@ def serve(settings: Annotated[Settings, cyclopts.Parameter(name="*")] = Settings
     # gRPC's core writes lines of its own to the error stream; what matters of them comes back as errors.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-    import uvloop  # noqa: PLC0415
-
-    from latentry_server.app import run  # noqa: PLC0415
+    from latentry_server import logs  # noqa: PLC0415
     from latentry_server.errors import StartError  # noqa: PLC0415
 
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     try:
-        uvloop.run(run(settings))
+        if settings.workers == 1:
+            import uvloop  # noqa: PLC0415
+
+            from latentry_server import app  # noqa: PLC0415
+
+            logs.configure(settings.log_level)
+            uvloop.run(app.run(settings))
+        else:
+            from latentry_server.workers import supervisor  # noqa: PLC0415
+
+            logs.configure(settings.log_level, process="supervisor")
+            asyncio.run(supervisor.run(settings))
     except StartError as error:
         print(f"latentry-server: {error}", file=sys.stderr)
         return 1

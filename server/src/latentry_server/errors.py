@@ -16,6 +16,9 @@
 - StartError, which no caller sees
 """
 
+import copyreg
+from typing import Any
+
 
 class StartError(Exception):
     """The server cannot start; the text says in one line why."""
@@ -23,6 +26,10 @@ class StartError(Exception):
 
 class LatentryError(Exception):
     """Base of every error that a caller is told about; its text is fit for the caller."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled as calls of their class with their text; ours take other arguments.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidInputError(LatentryError):

@@ -7,6 +7,7 @@ import grpc.aio
 
 from latentry_server.certificates import server_credentials
 from latentry_server.errors import StartError
+from latentry_server.ports import address
 from latentry_server.settings import Settings
 
 # Whoever connects and does not say what it speaks is let go; gRPC's own limit is two minutes.
@@ -35,8 +36,8 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
         # Pings without calls are how callers find out that an idle connection is still good.
         ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(settings.min_ping_interval_s)),
-        # Else a second server would take half of the calls where the port is taken.
-        ("grpc.so_reuseport", 0),
+        # Without workers that share the port, a second server would take half of the calls where it is taken.
+        ("grpc.so_reuseport", int(settings.workers > 1)),
     ]
     if settings.keepalive_s:
         options += [
@@ -52,11 +53,6 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
             ("grpc.max_connection_age_grace_ms", _milliseconds(settings.drain_timeout_s)),
         ]
     return options
-
-
-def address(host: str, port: int) -> str:
-    """Write host and port as gRPC reads them."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials:

@@ -84,3 +84,13 @@ class Metrics:
             rejected_client_share=self.rejected.labels(**labels, reason="client_share"),
             rejected_too_large=self.rejected.labels(**labels, reason="too_large"),
         )
+
+
+class SupervisorMetrics:
+    """What the supervisor of several workers measures itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.workers = Gauge("latentry_workers", "Worker processes that are ready.", registry=registry)
+        self.restarts = Counter(
+            "latentry_worker_restarts_total", "Worker processes started in the place of dead ones.", registry=registry
+        )

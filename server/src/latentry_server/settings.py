@@ -30,8 +30,11 @@ class Settings:
     device: str = "auto"
     """Where graphs run: auto, cpu, cuda or cuda:<index>. Start fails where CUDA is asked for and not there."""
 
+    workers: int = 1
+    """Processes that share the port, each with all models; more than one where Python itself is what is busy."""
+
     threads: int = 0
-    """Threads of each session; 0: as many as the CPUs that the process may use."""
+    """Threads of each session; 0: as many as the CPUs that the server may use, divided by the workers."""
 
     max_batch_rows: int = 256
     """Most rows of one run of a graph; larger requests are split."""
@@ -113,8 +116,8 @@ class Settings:
         for name in ("port", "metrics_port"):
             _require(name, getattr(self, name), lowest=0, highest=65535)
         for name in (
-            "max_batch_rows", "max_queue_mib", "max_request_rows", "max_stream_requests", "max_streams", "max_calls",
-            "max_connection_calls",
+            "workers", "max_batch_rows", "max_queue_mib", "max_request_rows", "max_stream_requests", "max_streams",
+            "max_calls", "max_connection_calls",
         ):  # fmt: skip
             _require(name, getattr(self, name), lowest=1)
         _require("max_message_mib", self.max_message_mib, lowest=1, highest=2047)  # gRPC counts bytes in 32 bits

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -108,8 +109,10 @@ class ModelRepository:
         """
         return self._find(name, version).status
 
-    async def load(self, name: str, version: int = 0) -> ModelStatus:
+    async def load(self, name: str, version: int = 0, *, pinned: bool = True) -> ModelStatus:
         """Load a version, 0 = the newest in the folder, and wait until it is ready.
+
+        A version that is named is pinned, unless told otherwise: it stays where a newer one is loaded.
 
         Raises:
             ModelNotFoundError: no such model.
@@ -125,7 +128,7 @@ class ModelRepository:
         found = next((found for found in present if version in (0, found.number)), None)
         if found is None:
             raise VersionNotFoundError(name, version) if present else ModelNotFoundError(name)
-        found.wish = Wish.LOADED if version else Wish.NONE
+        found.wish = Wish.LOADED if version and pinned else Wish.NONE
         await self._finish(found.load())
         found.check_not_failed()
         self._retire_older(present)
@@ -171,7 +174,8 @@ class ModelRepository:
 
     async def _poll(self, interval_s: float) -> None:
         while True:
-            await asyncio.sleep(interval_s)
+            # At multiples of the interval, so that the workers of a server, who share the clock, look at the same time.
+            await asyncio.sleep(interval_s - time.monotonic() % interval_s)
             try:
                 await self._scan()
             except Exception:

@@ -3,7 +3,7 @@
 
 import base64
 import binascii
-from typing import Any
+from typing import Any, Protocol
 
 import grpc.aio
 from latentry.v1 import model_service_pb2 as messages
@@ -21,11 +21,22 @@ MAX_PAGE_SIZE = 1000
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class Loading(Protocol):
+    """Loads and unloads on request: the repository itself, or what has every worker's do it."""
+
+    async def load(self, name: str, version: int = 0) -> ModelStatus:
+        """As ModelRepository.load."""
+
+    async def unload(self, name: str, version: int = 0) -> list[ModelStatus]:
+        """As ModelRepository.unload."""
+
+
 class ModelService(ModelServiceServicer):
     """The repository's models, as messages."""
 
-    def __init__(self, repository: ModelRepository) -> None:
+    def __init__(self, repository: ModelRepository, loading: Loading) -> None:
         self._repository = repository
+        self._loading = loading
 
     async def ListModels(self, request: messages.ListModelsRequest, context: Context) -> messages.ListModelsResponse:
         """List the versions, a page at a time."""
@@ -40,12 +51,12 @@ class ModelService(ModelServiceServicer):
     async def LoadModel(self, request: messages.LoadModelRequest, context: Context) -> messages.LoadModelResponse:
         """Load a version."""
         check_name(request.model, request.version)
-        return messages.LoadModelResponse(model=to_model(await self._repository.load(request.model, request.version)))
+        return messages.LoadModelResponse(model=to_model(await self._loading.load(request.model, request.version)))
 
     async def UnloadModel(self, request: messages.UnloadModelRequest, context: Context) -> messages.UnloadModelResponse:
         """Unload a version, or all of a model."""
         check_name(request.model, request.version)
-        unloaded = await self._repository.unload(request.model, request.version)
+        unloaded = await self._loading.unload(request.model, request.version)
         return messages.UnloadModelResponse(models=map(to_model, unloaded))
 
 

@@ -23,6 +23,7 @@ from latentry_server.spec import GraphRole
 from latentry_server.transport.client import client_of
 from latentry_server.transport.drain import Drain
 from latentry_server.transport.inference_service import read_deadline_s
+from latentry_server.transport.model_service import Loading
 from latentry_server.transport.open_inference import descriptions
 from latentry_server.transport.open_inference.names import graph_name, read_version, split_name
 from latentry_server.transport.open_inference.tensors import read_inputs, read_outputs, read_timeout_s, to_response
@@ -37,8 +38,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class OpenInferenceService(GRPCInferenceServiceServicer):
     """Every graph of the repository's models, as a model of its own."""
 
-    def __init__(self, repository: ModelRepository, *, limits: Limits, drain: Drain, max_stream_requests: int) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        loading: Loading,
+        *,
+        limits: Limits,
+        drain: Drain,
+        max_stream_requests: int,
+    ) -> None:
         self._repository = repository
+        self._loading = loading
         self._limits = limits
         self._drain = drain
         self._max_stream_requests = max_stream_requests
@@ -120,7 +130,7 @@ class OpenInferenceService(GRPCInferenceServiceServicer):
         if request.parameters:
             expected = "no parameters: a model's configuration and files are those of its bundle"
             raise InvalidInputError("parameters", expected=expected, got=", ".join(sorted(request.parameters)))
-        await self._repository.load(self._model_name(request.model_name))
+        await self._loading.load(self._model_name(request.model_name))
         return messages.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
@@ -128,7 +138,7 @@ class OpenInferenceService(GRPCInferenceServiceServicer):
     ) -> messages.RepositoryModelUnloadResponse:
         """Unload a model, by its own name or one of its graphs'."""
         _check_repository(request.repository_name)
-        await self._repository.unload(self._model_name(request.model_name))
+        await self._loading.unload(self._model_name(request.model_name))
         return messages.RepositoryModelUnloadResponse()
 
     async def _refuse(self, request: object, context: Context) -> Never:

@@ -1,0 +1,1 @@
+"""Several processes that serve as one: a supervisor, which serves nothing itself, and its workers."""

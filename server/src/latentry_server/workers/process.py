@@ -1,0 +1,109 @@
+"""A worker, as the supervisor sees it."""
+
+import asyncio
+import contextlib
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from latentry_server.settings import Settings
+from latentry_server.workers.link import Link, LinkClosedError
+from latentry_server.workers.relay import Action, Relay, Versions
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+_COUNT_TIMEOUT_S = 2.0
+
+
+class WorkerProcess:
+    """A process that runs once."""
+
+    def __init__(self, number: int, settings: Settings, *, relay: Relay, on_ready: Callable[[], None]) -> None:
+        self.number = number
+        self.is_ready = False
+        self.error = ""
+        """Why it ended, in one line: what kept it from starting, where it says so."""
+        self.counted: list[Metric] = []
+        """Its metrics, as last heard."""
+        self._settings = settings
+        self._relay = relay
+        self._on_ready = on_ready
+        self._process: asyncio.subprocess.Process | None = None
+        self._link = Link(
+            {
+                "introduce": self._introduce,
+                "join": self._join,
+                "ready": self._ready,
+                "fail": self._fail,
+                "relay": self._pass_on,
+            }
+        )
+
+    async def run(self) -> None:
+        """Start the process, and wait for its end."""
+        ours, theirs = socket.socketpair()
+        await self._link.open(ours)
+        try:
+            with theirs:
+                # A group of its own, so that Ctrl-C reaches the supervisor alone; -P, so that the folder it is started
+                # in is not searched for modules.
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-P", "-m", "latentry_server.workers.worker", stdin=theirs.fileno(), process_group=0
+                )
+            code = await self._process.wait()
+            self.error = self.error or _describe(code)
+        except OSError as error:
+            self.error = f"cannot start a process: {error.strerror}"
+        finally:
+            self.is_ready = False
+            self._link.close()
+            self._relay.leave(self)
+
+    def stop(self) -> None:
+        """Have it answer what it has let in, and end."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._signal(signal.SIGKILL)
+
+    async def act(self, action: Action, name: str, version: int, *, pinned: bool) -> Versions:
+        """Have it load or unload."""
+        versions: Versions = await self._link.call("act", action, name, version, pinned)
+        return versions
+
+    async def count(self) -> None:
+        """Ask for its metrics; what it does not answer in time stays as it was."""
+        if self.is_ready:
+            with contextlib.suppress(TimeoutError, LinkClosedError):
+                async with asyncio.timeout(_COUNT_TIMEOUT_S):
+                    self.counted = pickle.loads(await self._link.call("count"))  # noqa: S301 (a process of ours)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _introduce(self) -> tuple[int, Settings]:
+        return self.number, self._settings
+
+    async def _join(self) -> None:
+        await self._relay.join(self)
+
+    async def _ready(self) -> None:
+        self.is_ready = True
+        self._on_ready()
+
+    async def _fail(self, error: str) -> None:
+        self.error = error
+
+    async def _pass_on(self, action: Action, name: str, version: int) -> Versions:
+        return await self._relay.act(self, action, name, version)
+
+
+def _describe(code: int) -> str:
+    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
