@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from latentry_client import Client, FromCodings
+from latentry_server.operations import noise
 from latentry_trainer.config import override
 from latentry_trainer.data import load_dataset, to_floats
 from latentry_trainer.presets import PRESETS
@@ -16,8 +17,10 @@ from latentry_trainer.run_folder import Destination, start
 from latentry_trainer.training.trained import load_trained
 from latentry_trainer.variants import VARIANTS, Autoencoder, Generative, Variant
 from latentry_trainer.variants.classifier import Classifier
+from latentry_trainer.variants.stylegan import StyleGAN, to_layers
 from numpy.typing import NDArray
 from rich.console import Console
+from torch import Tensor
 
 from tests.processes import serve
 
@@ -26,6 +29,25 @@ MODEL = "model"
 QUICK = {preset.config.variant: name for name, preset in PRESETS.items() if name.endswith("-quick")}
 
 Floats = NDArray[np.float32]
+
+
+def generated(variant: Generative, codings: Tensor, *, noise_seed: int = 0, noise_rows: range = range(1)) -> Tensor:
+    """What the trainer makes of codings, with the noise maps that the server draws."""
+    if not isinstance(variant, StyleGAN):
+        return variant.decode(codings)
+    mapping, _ = variant.graph_modules()
+    styles = to_layers(mapping.module(codings), variant.style.num_layers)
+    return synthesized(variant, styles, noise_seed=noise_seed, noise_rows=noise_rows)
+
+
+def synthesized(variant: StyleGAN, styles: Tensor, *, noise_seed: int, noise_rows: range = range(1)) -> Tensor:
+    _, synthesis = variant.graph_modules()
+    noises = [
+        torch.from_numpy(noise.normals(noise_seed, noise.FIRST_NOISE_MAP + layer, noise_rows, tensor.shape))
+        for layer, tensor in enumerate(synthesis.inputs[1:])
+    ]
+    images: Tensor = synthesis.module(styles, *(maps.expand(len(styles), -1, -1, -1) for maps in noises))
+    return images
 
 
 def encode(client: Client, variant: Variant, images: Floats) -> None:
@@ -38,7 +60,7 @@ def decode(client: Client, variant: Variant, images: Floats) -> None:
     assert isinstance(variant, Generative)
     codings = torch.randn(5, *variant.codings_shape, generator=torch.Generator().manual_seed(len(images)))
     outputs = client.decode(MODEL, codings.numpy()).outputs
-    np.testing.assert_allclose(outputs, variant.decode(codings), atol=TOLERANCE)
+    np.testing.assert_allclose(outputs, generated(variant, codings), atol=TOLERANCE)
 
 
 def reconstruct(client: Client, variant: Variant, images: Floats) -> None:
@@ -64,7 +86,7 @@ def sample(client: Client, variant: Variant, images: Floats) -> None:
     samples = client.sample(MODEL, count=len(images), seed=3, include_codings=True)
     assert samples.codings is not None
     assert len(np.unique(samples.codings.reshape(len(images), -1), axis=0)) > 1, "samples differ from each other"
-    expected = variant.decode(torch.from_numpy(samples.codings))
+    expected = generated(variant, torch.from_numpy(samples.codings), noise_seed=3, noise_rows=range(len(images)))
     np.testing.assert_allclose(samples.outputs, expected, atol=TOLERANCE)
 
 
@@ -72,15 +94,34 @@ def interpolate(client: Client, variant: Variant, images: Floats) -> None:
     assert isinstance(variant, Generative)
     ends = torch.randn(2, *variant.codings_shape, generator=torch.Generator().manual_seed(len(images)))
     outputs = client.interpolate(MODEL, FromCodings(ends[:1]), FromCodings(ends[1:]), steps=3).outputs
-    np.testing.assert_allclose(outputs[0, [0, -1]], variant.decode(ends), atol=TOLERANCE)
+    np.testing.assert_allclose(outputs[0, [0, -1]], generated(variant, ends), atol=TOLERANCE)
+
+
+def style_mix(client: Client, variant: Variant, images: Floats) -> None:
+    """The paper's grid: row i with the coarse layers of column j."""
+    assert isinstance(variant, StyleGAN)
+    mapping, _ = variant.graph_modules()
+    codings = torch.randn(5, *variant.codings_shape, generator=torch.Generator().manual_seed(len(images)))
+    rows, columns = FromCodings(codings[:3].numpy()), FromCodings(codings[3:].numpy())
+    outputs = client.style_mix(MODEL, rows, columns, layers=[0, 1], noise_seed=4).outputs
+    styles = to_layers(mapping.module(codings), variant.style.num_layers)
+    mixes = styles[:3, None].repeat(1, 2, 1, 1)
+    mixes[:, :, :2] = styles[None, 3:, :2]
+    expected = synthesized(variant, mixes.flatten(0, 1), noise_seed=4).unflatten(0, (3, 2))
+    np.testing.assert_allclose(outputs, expected, atol=TOLERANCE)
 
 
 def score(client: Client, variant: Variant, images: Floats) -> None:
-    assert isinstance(variant, Autoencoder)
-    errors = (variant.reconstruct(torch.from_numpy(images)) - torch.from_numpy(images)).square().flatten(1).mean(dim=1)
+    """The error of a reconstruction, or how little the critic takes an image for a real one."""
+    inputs = torch.from_numpy(images)
     scores = client.score(MODEL, images)
-    np.testing.assert_allclose(scores.scores, errors, atol=TOLERANCE)
-    assert scores.threshold is not None
+    if isinstance(variant, Autoencoder):
+        expected = (variant.reconstruct(inputs) - inputs).square().flatten(1).mean(dim=1)
+        assert scores.threshold is not None
+    else:
+        (critic,) = (graph for graph in variant.graph_modules() if graph.role == "critic")
+        expected = -critic.module(inputs)
+    np.testing.assert_allclose(scores.scores, expected, atol=TOLERANCE)
 
 
 def classify(client: Client, variant: Variant, images: Floats) -> None:
@@ -99,6 +140,7 @@ CHECKS: Mapping[str, Callable[[Client, Variant, Floats], None]] = {
     "denoise": denoise,
     "sample": sample,
     "interpolate": interpolate,
+    "style_mix": style_mix,
     "score": score,
     "classify": classify,
 }

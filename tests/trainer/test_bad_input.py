@@ -146,7 +146,7 @@ def test_options_that_contradict_each_other(latentry_train: Command, options: li
         ("classifier", {"images": BYTES, "labels": LABELS * 0}, "are of the class '0'"),
         (
             "classifier --data.held_out_label 1",
-            {"images": BYTES, "labels": LABELS},
+            {"images": np.zeros((60, 8, 8), np.uint8), "labels": LABELS},
             "variant classifier has no score that",
         ),
         ("greedy --training.num_epochs 2", {"images": BYTES}, "option --training.num_epochs: expected at least 3"),
