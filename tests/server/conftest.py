@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.server.bundles import (
     Autoencoder,
@@ -15,6 +16,9 @@ from tests.server.bundles import (
     Vae,
 )
 from tests.server.serving import Served, serve
+
+# Of hypothesis's tests, as many examples as an hour has room for: `pytest --hypothesis-profile=many`.
+settings.register_profile("many", max_examples=7_000, derandomize=False)
 
 
 @pytest.fixture(scope="session")

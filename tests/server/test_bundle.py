@@ -5,11 +5,12 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
 import pytest
+from latentry.v1 import manifest_pb2
 from latentry_server.errors import BundleInvalidError
 from latentry_server.repository.bundle import MAX_GRAPH_BYTES, MAX_MANIFEST_BYTES, read_bundle, read_manifest
 from latentry_server.repository.external_data import check_self_contained
@@ -336,7 +337,10 @@ def test_a_good_bundle_is_read_as_it_was_written(family: type[Bundle], tmp_path:
             lambda manifest: graph(manifest, "synthesis")["inputs"][1].update(name="noise_7"),
             "synthesis.inputs: expected",
         ),
-        (lambda manifest: manifest["graphs"].remove(graph(manifest, "mapping")), "expected decoder or mapping and"),
+        (
+            lambda manifest: manifest["graphs"].remove(graph(manifest, "mapping")),
+            "graphs: expected mapping and synthesis, as there is a style, got synthesis",
+        ),
         (lambda manifest: manifest.update(label_names=["bag"]), "label_names: expected none, .* got 1 names"),
     ],
 )
@@ -347,6 +351,26 @@ def test_a_style_based_bundle_needs_its_style(
     edit(change)(folder)
     with pytest.raises(BundleInvalidError, match=message):
         read_bundle(folder, read_manifest(folder))
+
+
+def test_there_is_one_way_from_codings_to_outputs(tmp_path: Path) -> None:
+    class Both(StyleGan):
+        graphs: ClassVar = StyleGan.graphs | {"decoder": Autoencoder.graphs["decoder"]}
+
+        def onnx_files(self) -> dict[str, bytes]:
+            return StyleGan().onnx_files() | {"decoder": Autoencoder().onnx_files()["decoder"]}
+
+    class DecoderWithStyle(Gan):
+        def style(self) -> manifest_pb2.StyleSpec:
+            return StyleGan().style()
+
+    for bundle, message in (
+        (Both(), "graphs: expected no decoder beside mapping and synthesis, got decoder, mapping, synthesis"),
+        (DecoderWithStyle(), "graphs: expected mapping and synthesis, as there is a style, got decoder"),
+    ):
+        folder = bundle.write(tmp_path)
+        with pytest.raises(BundleInvalidError, match=message):
+            read_bundle(folder, read_manifest(folder))
 
 
 def feature(manifest: dict[str, Any]) -> dict[str, Any]:

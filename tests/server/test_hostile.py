@@ -1,146 +1,165 @@
-"""Messages of every kind that fit the schema: no answer but an OK or a status that says whose fault it was."""
+"""Whatever is sent: no answer but an OK or a status that says whose fault it was, and the neighbours notice nothing.
+
+A few hundred requests each; `pytest tests/server/test_hostile.py --hypothesis-profile=many` sends thousands.
+"""
 
 import asyncio
-import math
+import functools
+import re
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import numpy as np
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from latentry.v1 import inference_service_pb2, model_service_pb2, tensor_pb2
+from latentry.v1 import inference_service_pb2
 
-from tests.server.bundles import CODINGS, INPUT_SHAPE, NUM_STYLES, PIXELS, STYLE_DIM, Autoencoder, images
+from tests.server.bundles import Autoencoder, Flat, images
+from tests.server.hostile import STREAMS, UNARY, mangled, requests_of
 from tests.server.serving import Served, array, details, rich_status, serve, tensor
 
 CALLERS_FAULTS = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.FAILED_PRECONDITION,
-    # Tests of ModelService unload what those of InferenceService call.
+    # What one test unloads another one calls.
     grpc.StatusCode.UNAVAILABLE,
+    # The Open Inference Protocol's `timeout` may be any.
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    # What it has and we do not offer.
+    grpc.StatusCode.UNIMPLEMENTED,
 }
-METHODS = [
-    method
-    for service in (
-        inference_service_pb2.DESCRIPTOR.services_by_name["InferenceService"],
-        model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
-    )
-    for method in service.methods
-    if method.name != "Stream"
-]
-MODELS = [
-    *("stacked", "vae", "gan", "cgan", "stylegan", "stylegan", "stylegan", "classifier", "classifier", "flat"),
-    *("", "../stacked", "é" * 40),
-]
-SHAPES: dict[str, list[tuple[int, ...]]] = {
-    "inputs": [INPUT_SHAPE, INPUT_SHAPE, (PIXELS,)],
-    "codings": [(CODINGS,)],
-    "styles": [(STYLE_DIM,), (NUM_STYLES, STYLE_DIM)],
-}
-# Without these, most messages would be refused for what they lack, before anything else is looked at.
-ALWAYS = {"model", "inputs", "codings", "start", "end", "steps", "rows", "columns", "count"}
+NEIGHBOUR = "neighbour"
+PROFILE = settings.get_current_profile_name()
+MANY = settings(
+    max_examples=max(200, settings.get_profile(PROFILE).max_examples),
+    deadline=None,
+    database=None,
+    derandomize=PROFILE != "many",
+    suppress_health_check=list(HealthCheck),
+)
 
 
-def tensors(name: str) -> st.SearchStrategy[Message]:
-    """Tensors that fit a field, with good and bad values, and tensors that fit nothing."""
-    fitting = st.builds(
-        lambda rows, shape, value: tensor(np.full((rows, *shape), value, np.float32)),
-        st.integers(1, 2),
-        st.sampled_from(SHAPES[name]),
-        st.sampled_from([0.5, 0.0, 1.0, -2.0, math.nan, math.inf]),
-    )
-    codes = st.builds(
-        lambda shape, dtype: tensor(np.zeros((1, *shape), dtype)),
-        st.sampled_from(SHAPES[name]),
-        st.sampled_from([np.uint8, np.int64]),
-    )
-    return fitting | fitting | codes | message_of(tensor_pb2.Tensor.DESCRIPTOR)
+class Target:
+    """A server in this process, called with bytes, while a neighbour's every answer is checked."""
 
+    def __init__(self, served: Served, blocking: grpc.Channel, runner: asyncio.Runner) -> None:
+        self._served = served
+        self._blocking = blocking
+        self._runner = runner
+        self.seen: set[grpc.StatusCode] = set()
 
-def message_of(descriptor: Descriptor) -> st.SearchStrategy[Message]:
-    """Messages of a type: one field of a oneof, other fields given or not."""
-    make = GetMessageClass(descriptor)
-    if descriptor.full_name == "latentry.v1.Source":
-        kinds = [st.fixed_dictionaries({field.name: values_of(field)}) for field in descriptor.fields]
-        return st.one_of(kinds).map(lambda given: make(**given))
-    fields = {field.name: values_of(field) for field in descriptor.fields}
-    always = {name: fields.pop(name) for name in ALWAYS & fields.keys()}
-    return st.fixed_dictionaries(always, optional=fields).map(lambda given: make(**given))
+    def hold(self, attack: Callable[["Target"], Awaitable[None]]) -> None:
+        """Attack, and be a good neighbour meanwhile."""
 
+        async def both() -> None:
+            await asyncio.gather(attack(self), self._be_neighbour())
 
-def values_of(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    one = value_of(field)
-    return st.lists(one, max_size=2) if field.is_repeated else one
+        self._runner.run(both())
 
-
-def value_of(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    if field.name == "model":
-        return st.sampled_from(MODELS)
-    match field.cpp_type:
-        case FieldDescriptor.CPPTYPE_MESSAGE:
-            assert field.message_type is not None
-            is_tensor = field.message_type is tensor_pb2.Tensor.DESCRIPTOR
-            return tensors(field.name) if is_tensor else message_of(field.message_type)
-        case FieldDescriptor.CPPTYPE_ENUM:
-            return st.sampled_from([0, 1, 2, 1, 2, 3, 9, -1])
-        case FieldDescriptor.CPPTYPE_INT32:
-            return st.sampled_from([0, 1, 2, 0, 1, 2, 3, -1, 2**31 - 1, -(2**31)])
-        case FieldDescriptor.CPPTYPE_INT64:
-            return st.sampled_from([0, 1, 2, -1, 2**32, 2**63 - 1, -(2**63)])
-        case FieldDescriptor.CPPTYPE_UINT64:
-            return st.sampled_from([0, 1, 2**64 - 1])
-        case FieldDescriptor.CPPTYPE_FLOAT:
-            return st.sampled_from([0.0, 1.0, -2.0, 3e38, math.nan, math.inf])
-        case FieldDescriptor.CPPTYPE_BOOL:
-            return st.booleans()
-        case _:
-            return st.binary(max_size=70) if field.type == FieldDescriptor.TYPE_BYTES else st.text(max_size=20)
-
-
-async def ask(served: Served, method: Any, request: Message) -> grpc.StatusCode:
-    """Call a method; whatever comes back must be an answer or the caller's fault, said with a reason."""
-    stub = getattr(served.models if method.containing_service.name == "ModelService" else served.inference, method.name)
-    try:
-        await stub(request, timeout=30)
-    except grpc.aio.AioRpcError as caught:
-        error = caught
-    else:
-        return grpc.StatusCode.OK
-    assert error.code() in CALLERS_FAULTS, (method.name, request, error)
-    assert details(rich_status(error))["ErrorInfo"].domain == "latentry"
-    return error.code()
-
-
-def test_no_message_gets_an_internal_error_and_the_server_goes_on(repository: Path) -> None:
-    with asyncio.Runner() as runner:
-        serving = serve(repository)
-        served = runner.run(serving.__aenter__())
-        seen: set[grpc.StatusCode] = set()
-
-        @settings(
-            max_examples=500, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-        )
-        @given(
-            st.sampled_from(METHODS).flatmap(lambda method: st.tuples(st.just(method), message_of(method.input_type)))
-        )
-        def hold(call: tuple[Any, Message]) -> None:
-            seen.add(runner.run(ask(served, *call)))
-
-        async def encode() -> None:
-            await served.models.LoadModel(model_service_pb2.LoadModelRequest(model="stacked"))
-            request = inference_service_pb2.EncodeRequest(model="stacked", inputs=tensor(images(2)))
-            response = await served.inference.Encode(request)
-            np.testing.assert_allclose(array(response.codings), Autoencoder().encode(images(2)), atol=1e-5)
-
+    async def unary(self, method: MethodDescriptor, content: bytes) -> None:
+        """Call a method."""
+        call: Any = self._served.channel.unary_unary(path(method), request_serializer=bytes)
         try:
-            hold()
-            runner.run(encode())
-            assert seen >= {grpc.StatusCode.OK, *CALLERS_FAULTS}  # else the messages were all of one kind
+            await call(content, timeout=30)
+        except grpc.aio.AioRpcError as error:
+            self._judge(method, error)
+        else:
+            self.seen.add(grpc.StatusCode.OK)
+
+    async def stream(self, method: MethodDescriptor, contents: list[bytes]) -> None:
+        """Send a stream's requests and read all of its responses, the errors in them, too."""
+        await asyncio.to_thread(self._stream, method, contents)
+
+    def _stream(self, method: MethodDescriptor, contents: list[bytes]) -> None:
+        # By the blocking client: the other one says INTERNAL by itself where a stream ends while it still sends.
+        read: Any = GetMessageClass(method.output_type).FromString
+        call = self._blocking.stream_stream(path(method), request_serializer=bytes, response_deserializer=read)
+        try:
+            for response in call(iter(contents), timeout=30):
+                if isinstance(response, inference_service_pb2.StreamResponse):
+                    assert response.error.code in {0, *(code.value[0] for code in CALLERS_FAULTS)}, response
+                else:
+                    assert not re.search("internal error|failed", response.error_message), response
+                self.seen.add(grpc.StatusCode.OK)
+        except grpc.RpcError as error:
+            self._judge(method, error)
+
+    def _judge(self, method: MethodDescriptor, error: Any) -> None:
+        assert error.code() in CALLERS_FAULTS, (method.name, error)
+        if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+            assert details(rich_status(error))["ErrorInfo"].domain == "latentry"
+        self.seen.add(error.code())
+
+    async def _be_neighbour(self) -> None:
+        vectors = images(2).reshape(2, -1)
+        request = inference_service_pb2.EncodeRequest(model=NEIGHBOUR, inputs=tensor(vectors))
+        response = await self._served.inference.Encode(request)
+        np.testing.assert_allclose(array(response.codings), Autoencoder().encode(vectors), atol=1e-5)
+
+
+def path(method: MethodDescriptor) -> str:
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+@pytest.fixture
+def target(repository: Path, tmp_path: Path) -> Iterator[Target]:
+    shutil.copytree(repository, tmp_path, dirs_exist_ok=True)
+    Flat().write(tmp_path, NEIGHBOUR)
+    with asyncio.Runner() as runner:
+        serving = serve(tmp_path)
+        served = runner.run(serving.__aenter__())
+        try:
+            with grpc.insecure_channel(f"127.0.0.1:{served.server.port}") as blocking:
+                yield Target(served, blocking, runner)
         finally:
             runner.run(serving.__aexit__(None, None, None))
+
+
+def calls(
+    make: Callable[[MethodDescriptor], st.SearchStrategy[Any]],
+) -> st.SearchStrategy[tuple[MethodDescriptor, Any]]:
+    return st.sampled_from(UNARY).flatmap(lambda method: st.tuples(st.just(method), make(method)))
+
+
+def test_messages_that_fit_the_schema(target: Target) -> None:
+    @MANY
+    @given(calls(requests_of))
+    def attack(call: tuple[MethodDescriptor, Message]) -> None:
+        target.hold(lambda it: it.unary(call[0], call[1].SerializeToString()))
+
+    attack()
+    assert target.seen >= {grpc.StatusCode.OK, *CALLERS_FAULTS} - {grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+def test_bytes_that_fit_nothing(target: Target) -> None:
+    @MANY
+    @given(calls(mangled))
+    def attack(call: tuple[MethodDescriptor, bytes]) -> None:
+        target.hold(lambda it: it.unary(*call))
+
+    attack()
+    assert target.seen >= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+
+
+def test_streams(target: Target) -> None:
+    @functools.cache
+    def contents(method: MethodDescriptor) -> st.SearchStrategy[list[bytes]]:
+        whole = requests_of(method).map(lambda request: request.SerializeToString())
+        return st.lists(whole | whole | mangled(method), max_size=4)
+
+    @MANY
+    @given(st.sampled_from(STREAMS).flatmap(lambda method: st.tuples(st.just(method), contents(method))))
+    def attack(call: tuple[MethodDescriptor, list[bytes]]) -> None:
+        target.hold(lambda it: it.stream(*call))
+
+    attack()
+    assert target.seen >= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}

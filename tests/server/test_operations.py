@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from latentry_server.batching.queue import Ran
-from latentry_server.errors import RuntimeFailedError
+from latentry_server.errors import InvalidInputError
 from latentry_server.operations.call import Call, Limits
 from latentry_server.operations.images import from_float, to_float
 from latentry_server.operations.interpolate import interpolate
@@ -83,5 +83,5 @@ def test_floats_go_to_the_nearest_level_and_stay_in_range() -> None:
 def test_what_bytes_cannot_say_is_an_error() -> None:
     outputs = np.array([0.5, np.nan], np.float32)
     assert from_float(outputs, np.float32) is outputs
-    with pytest.raises(RuntimeFailedError, match="not numbers"):
+    with pytest.raises(InvalidInputError, match="not numbers"):
         from_float(outputs, np.uint8)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from latentry_server.errors import RuntimeFailedError
+from latentry_server.errors import InvalidInputError
 
 
 def to_float(images: NDArray[Any]) -> NDArray[np.float32]:
@@ -21,6 +21,8 @@ def from_float(outputs: NDArray[np.float32], dtype: DTypeLike) -> NDArray[Any]:
     if np.dtype(dtype) == np.float32:
         return outputs
     if np.isnan(outputs).any():
-        raise RuntimeFailedError("the outputs hold values that are not numbers, which UINT8 cannot say")
+        # Codings can be so large that there are no numbers for their outputs.
+        expected = "FLOAT32, as the outputs hold values that are not numbers"
+        raise InvalidInputError("output_dtype", expected=expected, got="UINT8")
     levels: NDArray[np.uint8] = np.rint(np.clip(outputs, 0, 1) * np.float32(255)).astype(np.uint8)
     return levels

@@ -76,6 +76,7 @@ def model_spec(manifest: manifest_pb2.Manifest, folder: Path) -> ModelSpec:
         _expect("graphs", spec.role not in graphs, "one graph a role", f"two of {spec.role}")
         graphs[spec.role] = spec
     _expect("graphs", graphs, "at least one", "none")
+    _check_generator(graphs.keys(), has_style=style is not None)
     return ModelSpec(
         name=manifest.name,
         version=manifest.version,
@@ -118,6 +119,15 @@ def _tensors(where: str, tensors: Sequence[manifest_pb2.TensorSpec]) -> tuple[Te
     return tuple(
         TensorSpec(name=tensor.name, dtype=_DTYPES[tensor.dtype], shape=tuple(tensor.shape)) for tensor in tensors
     )
+
+
+def _check_generator(roles: Collection[GraphRole], *, has_style: bool) -> None:
+    """Check that there is one way from codings to outputs: a style-based generator's, or a decoder."""
+    got = ", ".join(sorted(roles))
+    if has_style:
+        both = {GraphRole.MAPPING, GraphRole.SYNTHESIS} <= set(roles)
+        _expect("graphs", both, "mapping and synthesis, as there is a style", got)
+        _expect("graphs", GraphRole.DECODER not in roles, "no decoder beside mapping and synthesis", got)
 
 
 def _capabilities(manifest: manifest_pb2.Manifest, roles: Collection[GraphRole]) -> frozenset[Capability]:
