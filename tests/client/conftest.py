@@ -16,8 +16,10 @@ class Stacked(bundles.Autoencoder):
 
 
 @pytest.fixture
-def service() -> PlainService:
-    return PlainService()
+def service() -> Iterator[PlainService]:
+    service = PlainService()
+    yield service
+    service.gate.release(1000)  # whatever still waits there would keep the process alive
 
 
 @pytest.fixture

@@ -140,6 +140,7 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
         self.peers: set[str] = set()
         self.failures_left: dict[str, int] = defaultdict(int)
         self.version = 3
+        self.gate = threading.Semaphore(0)
 
     def answer(self, request: InferenceRequest, context: grpc.ServicerContext) -> Any:
         """Answer an inference call, or end it as its model's name says."""
@@ -163,6 +164,8 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
             raise RefusalError(code, message, *details)
         if request.model == "slow":
             time.sleep(0.5)
+        if request.model == "gated":
+            self.gate.acquire()
         kind = type(request).__name__.removesuffix("Request")
         version, self.version = request.version or self.version, self.version + (request.model == "moving")
         response = getattr(self, f"_{kind.lower()}")(request)

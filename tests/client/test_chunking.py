@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from latentry.v1 import inference_service_pb2 as pb
 from latentry_client import requests
 from latentry_client.chunking import ChunkLimits, join, plan
+from latentry_client.request import PlainRequest
 from latentry_client.results import Samples
 
 from tests.client.plain_service import PlainService
@@ -19,7 +20,7 @@ from tests.client.plain_service import PlainService
     row_bytes=st.integers(0, 6000),
 )
 def test_a_plan_covers_each_row_once(rows: int, max_rows: int, max_bytes: int, row_cost: int, row_bytes: int) -> None:
-    request = requests.Request(
+    request = PlainRequest(
         rpc="Encode", build=lambda _: pb.EncodeRequest(), parse=str, rows=rows, row_cost=row_cost, row_bytes=row_bytes
     )
     chunks = plan(request, ChunkLimits(max_rows=max_rows, max_bytes=max_bytes))

@@ -6,16 +6,20 @@ import latentry_client
 
 INTERNAL = {
     "async_client",
+    "async_merging",
     "base",
     "channel",
     "checks",
     "chunking",
     "client",
     "connections",
+    "merging",
+    "request",
     "responses",
     "sources",
     "streaming",
     "tensors",
+    "thread_merging",
 }
 
 

@@ -11,16 +11,16 @@ from google.protobuf.message import Message
 from latentry.v1.inference_service_pb2 import StreamRequest
 
 from latentry_client import chunking, requests
+from latentry_client.async_merging import AsyncMerger
 from latentry_client.base import BaseClient, as_method_of, context
+from latentry_client.chunking import ChunkLimits
 from latentry_client.exceptions import LatentryError, translated
-from latentry_client.requests import Request
+from latentry_client.request import Request, RowRequest
 from latentry_client.results import Model
 from latentry_client.streaming import DEFAULT_MAX_IN_FLIGHT, STREAM, Window
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_MAX_CHUNKS_IN_FLIGHT = 4
 
 
 def _operation(
@@ -32,7 +32,7 @@ def _operation(
     return as_method_of(method, build)
 
 
-class AsyncClient(BaseClient[grpc.aio.Channel]):
+class AsyncClient(BaseClient[grpc.aio.Channel, AsyncMerger]):
     """A connection to a latentry server, for the event loop it is made in.
 
     Every operation can raise the exceptions of `exceptions`.
@@ -72,23 +72,19 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
             request: what to run.
             progress: called after each chunk with the number of its rows.
         """
-        first_rows, *later = chunking.plan(request, self._limits)
-        first = await self._call(request, first_rows, request.build(first_rows), progress)
-        parts = [request.parse(first)]
-        pending: deque[asyncio.Task[Any]] = deque()
-        try:
-            for rows in later:
-                if len(pending) == _MAX_CHUNKS_IN_FLIGHT:
-                    parts.append(request.parse(await pending.popleft()))
-                message = chunking.build_later(request, rows, first)
-                pending.append(asyncio.create_task(self._call(request, rows, message, progress)))
-            while pending:
-                parts.append(request.parse(await pending.popleft()))
-        finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-        return chunking.join(parts)
+        merger = self._merger
+        if merger is not None and isinstance(request, RowRequest):
+            answer = merger.add(request, self._timeout_s_of(request))
+            if answer is not None:
+                try:
+                    result: R = await answer
+                except asyncio.CancelledError:
+                    merger.forget_cancelled()
+                    raise
+                if progress:
+                    progress(request.rows)
+                return result
+        return await self._run_alone(request, progress)
 
     @overload
     def stream(
@@ -145,6 +141,8 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
 
     async def close(self) -> None:
         """Close the connection; calls under way end with an error."""
+        if self._merger is not None:
+            await self._merger.close()
         await asyncio.gather(*(channel.close() for channel in self._connections.close()))
 
     async def __aenter__(self) -> Self:
@@ -155,21 +153,47 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
     ) -> None:
         await self.close()
 
+    async def _run_alone(self, request: Request[R], progress: Callable[[int], None] | None) -> R:
+        first_rows, *later = chunking.plan(request, self._limits)
+        first = await self._call(request, first_rows, request.build(first_rows), progress)
+        parts = [request.parse(first)]
+        pending: deque[asyncio.Task[Any]] = deque()
+        try:
+            for rows in later:
+                if len(pending) == chunking.MAX_CHUNKS_IN_FLIGHT:
+                    parts.append(request.parse(await pending.popleft()))
+                message = chunking.build_later(request, rows, first)
+                pending.append(asyncio.create_task(self._call(request, rows, message, progress)))
+            while pending:
+                parts.append(request.parse(await pending.popleft()))
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        return chunking.join(parts)
+
     async def _call(
-        self,
-        request: Request[Any],
-        rows: slice,
-        message: Message,
-        progress: Callable[[int], None] | None,
+        self, request: Request[Any], rows: slice, message: Message, progress: Callable[[int], None] | None
     ) -> Message:
-        with translated(context(request, rows)), self._connections.least_busy() as rpcs:
-            response: Message = await rpcs[request.rpc](message, **self._call_options(request))
+        response = await self._send(request, rows, message, self._timeout_s_of(request))
         if progress:
             progress(rows.stop - rows.start)
         return response
 
+    async def _send_whole(self, request: RowRequest[Any], timeout_s: float) -> Message:
+        rows = slice(0, request.rows)
+        return await self._send(request, rows, request.build(rows), timeout_s)
+
+    async def _send(self, request: Request[Any], rows: slice, message: Message, timeout_s: float) -> Message:
+        with translated(context(request, rows)), self._connections.least_busy() as rpcs:
+            response: Message = await rpcs[request.rpc](message, **self._call_options(timeout_s))
+        return response
+
     def _open(self) -> grpc.aio.Channel:
         return self._endpoint.open_async()
+
+    def _make_merger(self, limits: ChunkLimits, max_in_flight: int) -> AsyncMerger:
+        return AsyncMerger(self._send_whole, limits=limits, max_in_flight=max_in_flight)
 
 
 async def _until_none(outbox: asyncio.Queue[StreamRequest | None]) -> AsyncIterator[StreamRequest]:

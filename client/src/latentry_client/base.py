@@ -11,14 +11,16 @@ from latentry_client.channel import DEFAULT_ADDRESS, METHODS, Tls, endpoint
 from latentry_client.chunking import ChunkLimits
 from latentry_client.connections import DEFAULT_MAX_CONNECTIONS, ChannelT, Connections
 from latentry_client.exceptions import CallContext
-from latentry_client.requests import Request
+from latentry_client.merging import MIN_IN_FLIGHT
+from latentry_client.request import Request
 
+MergerT = TypeVar("MergerT")
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 _DEFAULT_LIMITS = ChunkLimits()
 
 
-class BaseClient(ABC, Generic[ChannelT]):
+class BaseClient(ABC, Generic[ChannelT, MergerT]):
     """The options of a client."""
 
     def __init__(
@@ -34,6 +36,7 @@ class BaseClient(ABC, Generic[ChannelT]):
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         max_rows: int = _DEFAULT_LIMITS.max_rows,
         max_bytes: int = _DEFAULT_LIMITS.max_bytes,
+        merge: bool = True,
     ) -> None:
         """Connect, with the first call.
 
@@ -50,6 +53,7 @@ class BaseClient(ABC, Generic[ChannelT]):
                 while all have calls in flight.
             max_rows: rows that one call carries; larger requests are split, and the results joined.
             max_bytes: bytes that one call carries, likewise.
+            merge: whether concurrent calls of one operation are sent as one, within both bounds.
 
         Raises:
             ValueError: an option is out of its range, or the token would cross a network in plain text.
@@ -64,19 +68,27 @@ class BaseClient(ABC, Generic[ChannelT]):
             max_attempts=max_attempts,
         )
         self._limits = ChunkLimits(max_rows=max_rows, max_bytes=max_bytes)
-        self._timeout_s = timeout_s
+        self._timeouts_s = {rpc: timeout_s or method.timeout_s for rpc, method in METHODS.items()}
         self._wait_for_ready = wait_for_ready
         self._connections: Connections[ChannelT] = Connections(self._open, max_connections=max_connections)
+        self._merger = self._make_merger(self._limits, max(MIN_IN_FLIGHT, max_connections)) if merge else None
 
     @abstractmethod
     def _open(self) -> ChannelT:
         """Open the client's kind of channel."""
 
-    def _call_options(self, request: Request[Any]) -> dict[str, Any]:
+    @abstractmethod
+    def _make_merger(self, limits: ChunkLimits, max_in_flight: int) -> MergerT:
+        """Make the client's kind of merger."""
+
+    def _timeout_s_of(self, request: Request[Any]) -> float:
+        """Return the seconds that each call of a request may take: its own, the client's, or the RPC's."""
+        return self._timeouts_s[request.rpc] if request.timeout_s is None else request.timeout_s
+
+    def _call_options(self, timeout_s: float | None) -> dict[str, Any]:
         """Return what gRPC takes beside a request's message."""
-        timeouts_s = (request.timeout_s, self._timeout_s, METHODS[request.rpc].timeout_s)
         return {
-            "timeout": next((timeout_s for timeout_s in timeouts_s if timeout_s is not None), None),
+            "timeout": timeout_s,
             "metadata": self._endpoint.metadata,
             "wait_for_ready": self._wait_for_ready,
         }
@@ -84,11 +96,7 @@ class BaseClient(ABC, Generic[ChannelT]):
     def _stream_options(self, timeout_s: float | None) -> dict[str, Any]:
         """Likewise for a stream, which a client's timeout_s, made for single calls, does not end."""
         checks.timeout_s(timeout_s)
-        return {
-            "timeout": timeout_s,
-            "metadata": self._endpoint.metadata,
-            "wait_for_ready": self._wait_for_ready,
-        }
+        return self._call_options(timeout_s)
 
 
 def context(request: Request[Any], rows: slice) -> CallContext:

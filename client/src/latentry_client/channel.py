@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -30,8 +31,8 @@ class Method:
     """How an RPC is called."""
 
     service: str
-    timeout_s: float | None
-    """Unless the call or the client says otherwise; None: for ever."""
+    timeout_s: float
+    """Unless the call or the client says otherwise."""
     retry: bool
     """Whether it may run twice, so that it is tried again when the server is away or its queue is full."""
 
@@ -47,7 +48,7 @@ METHODS: Mapping[str, Method] = {
     "Score":       Method(_INFERENCE, 60,        retry=True),
     "StyleMix":    Method(_INFERENCE, 60,        retry=True),
     "Classify":    Method(_INFERENCE, 60,        retry=True),
-    "Stream":      Method(_INFERENCE, None,      retry=False),
+    "Stream":      Method(_INFERENCE, math.inf,  retry=False),
     "ListModels":  Method(_MODELS,    10,        retry=True),
     "GetModel":    Method(_MODELS,    10,        retry=True),
     "LoadModel":   Method(_MODELS,    600,       retry=False),

@@ -10,10 +10,12 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from google.protobuf.message import Message
 
-from latentry_client.requests import Request
+from latentry_client.request import Request
 from latentry_client.results import RunInfo
 
 R = TypeVar("R")
+
+MAX_CHUNKS_IN_FLIGHT = 4
 
 _SEED_FIELDS = {"seed", "noise_seed"}
 
@@ -34,11 +36,16 @@ class ChunkLimits:
 
 def plan(request: Request[Any], limits: ChunkLimits) -> list[slice]:
     """Say which rows go into which call: at least one call, and at least one row each where there are any."""
-    by_rows = limits.max_rows // request.row_cost
-    by_bytes = limits.max_bytes // max(1, request.row_bytes)
-    step = max(1, min(by_rows, by_bytes))
+    step = rows_per_call(request, limits)
     starts = range(0, max(1, request.rows), step)
     return [slice(start, min(start + step, request.rows)) for start in starts]
+
+
+def rows_per_call(request: Request[Any], limits: ChunkLimits) -> int:
+    """Say how many rows like a request's one call carries, at least one."""
+    by_rows = limits.max_rows // request.row_cost
+    by_bytes = limits.max_bytes // max(1, request.row_bytes)
+    return max(1, min(by_rows, by_bytes))
 
 
 def build_later(request: Request[Any], rows: slice, first_response: Message) -> Message:

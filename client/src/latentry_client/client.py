@@ -1,18 +1,23 @@
 """The client for threads."""
 
 import queue
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 
 import grpc
+from google.protobuf.message import Message
 
 from latentry_client import chunking, requests
 from latentry_client.base import BaseClient, as_method_of, context
-from latentry_client.exceptions import LatentryError, translated
-from latentry_client.requests import Request
+from latentry_client.chunking import ChunkLimits
+from latentry_client.exceptions import CallContext, LatentryError, translated
+from latentry_client.request import Request, RowRequest
 from latentry_client.results import Model
 from latentry_client.streaming import DEFAULT_MAX_IN_FLIGHT, STREAM, Window
+from latentry_client.thread_merging import ThreadMerger
 
 if TYPE_CHECKING:
     from latentry.v1.inference_service_pb2 import StreamRequest
@@ -28,7 +33,7 @@ def _operation(build: Callable[P, Request[R]]) -> Callable[Concatenate["Client",
     return as_method_of(method, build)
 
 
-class Client(BaseClient[grpc.Channel]):
+class Client(BaseClient[grpc.Channel, ThreadMerger]):
     """A connection to a latentry server; threads can share it.
 
     Every operation can raise the exceptions of `exceptions`.
@@ -62,23 +67,21 @@ class Client(BaseClient[grpc.Channel]):
         return models
 
     def run(self, request: Request[R], *, progress: Callable[[int], None] | None = None) -> R:
-        """Run a request of `requests`, in chunks where it is large, one call after the other.
+        """Run a request of `requests`, in chunks where it is large, a few calls at a time.
 
         Args:
             request: what to run.
             progress: called after each chunk with the number of its rows.
         """
-        parts: list[R] = []
-        first: Any = None
-        for rows in chunking.plan(request, self._limits):
-            message = request.build(rows) if first is None else chunking.build_later(request, rows, first)
-            with translated(context(request, rows)), self._connections.least_busy() as rpcs:
-                response = rpcs[request.rpc](message, **self._call_options(request))
-            parts.append(request.parse(response))
-            first = first or response
-            if progress:
-                progress(rows.stop - rows.start)
-        return chunking.join(parts)
+        timeout_s = self._timeout_s_of(request)
+        if self._merger is not None and isinstance(request, RowRequest):
+            answer = self._merger.add(request, timeout_s)
+            if answer is not None:
+                result: R = answer()
+                if progress:
+                    progress(request.rows)
+                return result
+        return self._run_alone(request, timeout_s, progress)
 
     @overload
     def stream(
@@ -146,6 +149,8 @@ class Client(BaseClient[grpc.Channel]):
 
     def close(self) -> None:
         """Close the connection; calls under way end with an error."""
+        if self._merger is not None:
+            self._merger.close()
         for channel in self._connections.close():
             channel.close()
 
@@ -157,5 +162,78 @@ class Client(BaseClient[grpc.Channel]):
     ) -> None:
         self.close()
 
+    def _run_alone(self, request: Request[R], timeout_s: float, progress: Callable[[int], None] | None) -> R:
+        first_rows, *later = chunking.plan(request, self._limits)
+        first = self._send(request, first_rows, request.build(first_rows), timeout_s)
+        parts = [request.parse(first)]
+        if progress:
+            progress(first_rows.stop)
+        pending: deque[_Sending] = deque()
+
+        def take() -> None:
+            sending = pending.popleft()
+            parts.append(request.parse(sending.result()))
+            if progress:
+                progress(sending.rows)
+
+        try:
+            for rows in later:
+                if len(pending) == chunking.MAX_CHUNKS_IN_FLIGHT:
+                    take()
+                pending.append(self._start(request, rows, chunking.build_later(request, rows, first), timeout_s))
+            while pending:
+                take()
+        finally:
+            for sending in pending:
+                sending.cancel()
+        return chunking.join(parts)
+
+    def _send(self, request: Request[Any], rows: slice, message: Message, timeout_s: float) -> Message:
+        with translated(context(request, rows)), self._connections.least_busy() as rpcs:
+            response: Message = rpcs[request.rpc](message, **self._call_options(timeout_s))
+        return response
+
+    def _start(self, request: Request[Any], rows: slice, message: Message, timeout_s: float) -> "_Sending":
+        with ExitStack() as held:
+            rpcs = held.enter_context(self._connections.least_busy())
+            call = rpcs[request.rpc].future(message, **self._call_options(timeout_s))
+            release = held.pop_all().close
+        call.add_done_callback(lambda _call: release())
+        return _Sending(call, context(request, rows), rows.stop - rows.start)
+
     def _open(self) -> grpc.Channel:
         return self._endpoint.open()
+
+    def _make_merger(self, limits: ChunkLimits, max_in_flight: int) -> ThreadMerger:
+        def send(request: RowRequest[Any], timeout_s: float) -> Message:
+            rows = slice(0, request.rows)
+            return self._send(request, rows, request.build(rows), timeout_s)
+
+        def start(request: RowRequest[Any], timeout_s: float) -> _Sending:
+            rows = slice(0, request.rows)
+            return self._start(request, rows, request.build(rows), timeout_s)
+
+        return ThreadMerger(send, start, limits=limits, max_in_flight=max_in_flight)
+
+
+class _Sending:
+    """A call on its way."""
+
+    def __init__(self, call: "grpc.Future[Any]", call_context: CallContext, rows: int) -> None:
+        self._call = call
+        self._context = call_context
+        self.rows = rows
+
+    def result(self) -> Message:
+        """Wait for the response."""
+        with translated(self._context):
+            response: Message = self._call.result()
+        return response
+
+    def add_done_callback(self, callback: Callable[["_Sending"], None]) -> None:
+        """Have a function called when there is a response or an error."""
+        self._call.add_done_callback(lambda _call: callback(self))
+
+    def cancel(self) -> None:
+        """Give it up."""
+        self._call.cancel()

@@ -8,9 +8,8 @@ checked by the server, which answers with `exceptions.InvalidArgumentError`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from latentry.v1 import inference_service_pb2 as pb
 from latentry.v1 import model_service_pb2 as model_pb
 
 from latentry_client import checks, responses, sources, tensors
+from latentry_client.request import PlainRequest, Request, RowOperation, RowRequest
 from latentry_client.results import (
     Classification,
     Encoding,
@@ -34,6 +34,25 @@ from latentry_client.results import (
 )
 from latentry_client.tensors import Inputs, OutputDtype
 
+__all__ = [
+    "Request",
+    "classify",
+    "decode",
+    "denoise",
+    "encode",
+    "get_model",
+    "hash",
+    "health",
+    "interpolate",
+    "list_models",
+    "load_model",
+    "reconstruct",
+    "sample",
+    "score",
+    "style_mix",
+    "unload_model",
+]
+
 R_co = TypeVar("R_co", covariant=True)
 
 Labels: TypeAlias = Sequence[int] | npt.NDArray[np.integer]
@@ -41,39 +60,13 @@ Labels: TypeAlias = Sequence[int] | npt.NDArray[np.integer]
 _MODES = {"linear": pb.INTERPOLATION_MODE_LINEAR, "spherical": pb.INTERPOLATION_MODE_SPHERICAL}
 _LAYOUTS = {"grid": pb.STYLE_MIX_LAYOUT_GRID, "pairs": pb.STYLE_MIX_LAYOUT_PAIRS}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Request(Generic[R_co]):
-    """One operation, ready to be sent, whole or in chunks of rows."""
-
-    rpc: str
-    """Its RPC: Encode, Sample ..."""
-    build: Callable[[slice], Message]
-    """Makes the message of some of the rows."""
-    parse: Callable[[Any], R_co]
-    """Makes the result of the response's message."""
-    model: str = ""
-    """The model's name; empty where the call concerns none."""
-    timeout_s: float | None = None
-    """Seconds that each call may take; None: the client's default."""
-    rows: int = 1
-    """How many rows can be split among calls."""
-    row_cost: int = 1
-    """What the server counts a row as: its steps, or its mixes."""
-    row_bytes: int = 0
-    """Bytes of a row's arrays on the wire."""
-
-    def __post_init__(self) -> None:
-        checks.timeout_s(self.timeout_s)
-
-    def whole(self) -> Message:
-        """Make the message of all rows."""
-        return self.build(slice(0, self.rows))
+# One object for each operation, model and options in use, checked once: calls are told alike at a glance.
+_cached = lru_cache(maxsize=1024, typed=True)
 
 
 def encode(model: str, inputs: Inputs, *, version: int = 0, timeout_s: float | None = None) -> Request[Encoding]:
     """Map inputs to their codings."""
-    return _on_inputs("Encode", pb.EncodeRequest, responses.encoding, model, inputs, version, timeout_s)
+    return RowRequest(_encoding(model, version), tensors.batch(inputs), timeout_s)
 
 
 def hash(  # noqa: A001 - the operation's name
@@ -83,7 +76,7 @@ def hash(  # noqa: A001 - the operation's name
 
     On the wire it is Encode. A model whose codings are not between 0 and 1 raises FailedPreconditionError.
     """
-    return _on_inputs("Encode", pb.EncodeRequest, responses.hashes, model, inputs, version, timeout_s)
+    return RowRequest(_hashing(model, version), tensors.batch(inputs), timeout_s)
 
 
 def denoise(
@@ -95,8 +88,7 @@ def denoise(
     timeout_s: float | None = None,
 ) -> Request[Outputs]:
     """Remove the noise from inputs."""
-    message = partial(pb.DenoiseRequest, output_dtype=tensors.data_type(output_dtype))
-    return _on_inputs("Denoise", message, responses.outputs, model, inputs, version, timeout_s)
+    return RowRequest(_denoising(model, version, output_dtype), tensors.batch(inputs), timeout_s)
 
 
 def reconstruct(
@@ -108,8 +100,7 @@ def reconstruct(
     timeout_s: float | None = None,
 ) -> Request[Outputs]:
     """Map inputs to their codings and back."""
-    message = partial(pb.ReconstructRequest, output_dtype=tensors.data_type(output_dtype))
-    return _on_inputs("Reconstruct", message, responses.outputs, model, inputs, version, timeout_s)
+    return RowRequest(_reconstruction(model, version, output_dtype), tensors.batch(inputs), timeout_s)
 
 
 def score(
@@ -130,26 +121,14 @@ def score(
         timeout_s: seconds that each call may take; None: the client's default.
     """
     array = tensors.batch(inputs)
-    values = checks.labels("labels", labels, len(array))
-    version = checks.int32("version", version)
-    return Request(
-        rpc="Score",
-        build=lambda rows: pb.ScoreRequest(
-            model=model, version=version, inputs=tensors.to_tensor(array[rows]), labels=values[rows]
-        ),
-        parse=responses.scores,
-        model=model,
-        timeout_s=timeout_s,
-        rows=len(array),
-        row_bytes=tensors.row_bytes(array),
-    )
+    return RowRequest(_scoring(model, version), array, timeout_s, checks.labels("labels", labels, len(array)))
 
 
 def classify(
     model: str, inputs: Inputs, *, version: int = 0, timeout_s: float | None = None
 ) -> Request[Classification]:
     """Say how probable each label is."""
-    return _on_inputs("Classify", pb.ClassifyRequest, responses.classification, model, inputs, version, timeout_s)
+    return RowRequest(_classification(model, version), tensors.batch(inputs), timeout_s)
 
 
 def decode(
@@ -175,18 +154,9 @@ def decode(
         output_dtype: float32 in [0, 1], or uint8.
         timeout_s: seconds that each call may take; None: the client's default.
     """
+    operation = _decoding(model, version, truncation_psi, truncation_cutoff, output_dtype)
     array = tensors.floats("codings", codings)
-    values = checks.labels("labels", labels, len(array))
-    common = _common(model, version, truncation_psi, truncation_cutoff, output_dtype)
-    return Request(
-        rpc="Decode",
-        build=lambda rows: pb.DecodeRequest(**common, codings=tensors.to_tensor(array[rows]), labels=values[rows]),
-        parse=responses.outputs,
-        model=model,
-        timeout_s=timeout_s,
-        rows=len(array),
-        row_bytes=tensors.row_bytes(array),
-    )
+    return RowRequest(operation, array, timeout_s, checks.labels("labels", labels, len(array)))
 
 
 def sample(
@@ -223,7 +193,7 @@ def sample(
     values = checks.labels("labels", labels, count)
     common = _common(model, version, truncation_psi, truncation_cutoff, output_dtype)
     seed = None if seed is None else checks.uint64("seed", seed)
-    return Request(
+    return PlainRequest(
         rpc="Sample",
         build=lambda rows: pb.SampleRequest(
             **common,
@@ -277,7 +247,7 @@ def interpolate(
     values = checks.labels("labels", labels, len(starts))
     common = _common(model, version, truncation_psi, truncation_cutoff, output_dtype)
     mode_value = pb.INTERPOLATION_MODE_UNSPECIFIED if mode is None else checks.choice("mode", mode, _MODES)
-    return Request(
+    return PlainRequest(
         rpc="Interpolate",
         build=lambda rows: pb.InterpolateRequest(
             **common,
@@ -354,7 +324,7 @@ def style_mix(
             column_labels=column_values[column_part],
         )
 
-    return Request(
+    return PlainRequest(
         rpc="StyleMix",
         build=build,
         parse=responses.style_mixes,
@@ -369,13 +339,13 @@ def style_mix(
 def list_models(page_token: str = "", *, timeout_s: float | None = None) -> Request[ModelPage]:
     """List a page of the versions that the server knows."""
     message = model_pb.ListModelsRequest(page_token=page_token)
-    return Request(rpc="ListModels", build=lambda _: message, parse=responses.model_page, timeout_s=timeout_s)
+    return PlainRequest(rpc="ListModels", build=lambda _: message, parse=responses.model_page, timeout_s=timeout_s)
 
 
 def get_model(model: str, *, version: int = 0, timeout_s: float | None = None) -> Request[Model]:
     """Get one version; 0 = the newest that is ready, or the newest known where none is."""
     message = model_pb.GetModelRequest(model=model, version=checks.int32("version", version))
-    return Request(
+    return PlainRequest(
         rpc="GetModel", build=lambda _: message, parse=responses.answered_model, model=model, timeout_s=timeout_s
     )
 
@@ -383,7 +353,7 @@ def get_model(model: str, *, version: int = 0, timeout_s: float | None = None) -
 def load_model(model: str, *, version: int = 0, timeout_s: float | None = None) -> Request[Model]:
     """Load a version from the repository, 0 = the newest there, and wait until it is ready."""
     message = model_pb.LoadModelRequest(model=model, version=checks.int32("version", version))
-    return Request(
+    return PlainRequest(
         rpc="LoadModel", build=lambda _: message, parse=responses.answered_model, model=model, timeout_s=timeout_s
     )
 
@@ -391,7 +361,7 @@ def load_model(model: str, *, version: int = 0, timeout_s: float | None = None) 
 def unload_model(model: str, *, version: int = 0, timeout_s: float | None = None) -> Request[tuple[Model, ...]]:
     """Unload a version, 0 = all that are loaded, after its requests in flight are answered."""
     message = model_pb.UnloadModelRequest(model=model, version=checks.int32("version", version))
-    return Request(
+    return PlainRequest(
         rpc="UnloadModel", build=lambda _: message, parse=responses.unloaded, model=model, timeout_s=timeout_s
     )
 
@@ -400,28 +370,69 @@ def health(model: str = "", *, version: int = 0, timeout_s: float | None = None)
     """Ask whether a model, or one version of it, answers requests; without a model, whether the server does."""
     service = f"{model}/{checks.int32('version', version)}" if version else model
     message = health_pb2.HealthCheckRequest(service=service)
-    return Request(rpc="Check", build=lambda _: message, parse=responses.health, model=model, timeout_s=timeout_s)
+    return PlainRequest(rpc="Check", build=lambda _: message, parse=responses.health, model=model, timeout_s=timeout_s)
+
+
+@_cached
+def _encoding(model: str, version: int) -> RowOperation[Encoding]:
+    return _on_inputs("Encode", pb.EncodeRequest, responses.encoding, model, version)
+
+
+@_cached
+def _hashing(model: str, version: int) -> RowOperation[Hashes]:
+    return _on_inputs("Encode", pb.EncodeRequest, responses.hashes, model, version)
+
+
+@_cached
+def _classification(model: str, version: int) -> RowOperation[Classification]:
+    return _on_inputs("Classify", pb.ClassifyRequest, responses.classification, model, version)
+
+
+@_cached
+def _denoising(model: str, version: int, output_dtype: OutputDtype) -> RowOperation[Outputs]:
+    message = partial(pb.DenoiseRequest, output_dtype=tensors.data_type(output_dtype))
+    return _on_inputs("Denoise", message, responses.outputs, model, version)
+
+
+@_cached
+def _reconstruction(model: str, version: int, output_dtype: OutputDtype) -> RowOperation[Outputs]:
+    message = partial(pb.ReconstructRequest, output_dtype=tensors.data_type(output_dtype))
+    return _on_inputs("Reconstruct", message, responses.outputs, model, version)
 
 
 def _on_inputs(
-    rpc: str,
-    message: Callable[..., Any],
-    parse: Callable[[Any], R_co],
-    model: str,
-    inputs: Inputs,
-    version: int,
-    timeout_s: float | None,
-) -> Request[R_co]:
-    array = tensors.batch(inputs)
+    rpc: str, message: Callable[..., Message], parse: Callable[[Any], R_co], model: str, version: int
+) -> RowOperation[R_co]:
     version = checks.int32("version", version)
-    return Request(
+    return RowOperation(
         rpc=rpc,
-        build=lambda rows: message(model=model, version=version, inputs=tensors.to_tensor(array[rows])),
-        parse=parse,
         model=model,
-        timeout_s=timeout_s,
-        rows=len(array),
-        row_bytes=tensors.row_bytes(array),
+        message=lambda rows, _labels: message(model=model, version=version, inputs=rows),
+        parse=parse,
+    )
+
+
+@_cached
+def _scoring(model: str, version: int) -> RowOperation[Scores]:
+    version = checks.int32("version", version)
+    return RowOperation(
+        rpc="Score",
+        model=model,
+        message=lambda rows, labels: pb.ScoreRequest(model=model, version=version, inputs=rows, labels=labels),
+        parse=responses.scores,
+    )
+
+
+@_cached
+def _decoding(
+    model: str, version: int, psi: float | None, cutoff: int | None, output_dtype: OutputDtype
+) -> RowOperation[Outputs]:
+    common = _common(model, version, psi, cutoff, output_dtype)
+    return RowOperation(
+        rpc="Decode",
+        model=model,
+        message=lambda rows, labels: pb.DecodeRequest(**common, codings=rows, labels=labels),
+        parse=responses.outputs,
     )
 
 

@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 from latentry.v1 import inference_service_pb2 as pb
 
 from latentry_client.exceptions import BadResponseError, CallContext, LatentryError, from_status
-from latentry_client.requests import Request
+from latentry_client.request import Request
 
 R = TypeVar("R")
 

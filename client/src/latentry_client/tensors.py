@@ -30,6 +30,7 @@ Array: TypeAlias = npt.NDArray[Any]
 OutputDtype: TypeAlias = Literal["float32", "uint8"]
 
 _MAX_CHANNELS = 4
+_SENT_CHARS = np.typecodes["Float"] + np.dtype("u1").char
 _FLOAT32, _UINT8 = np.dtype("<f4"), np.dtype("u1")
 _DTYPES: Mapping[int, np.dtype[Any]] = {
     tensor_pb2.DATA_TYPE_FLOAT32: _FLOAT32,
@@ -60,11 +61,14 @@ def batch(inputs: Inputs) -> Array:
     Raises:
         ValueError: the dtype, the PIL mode or the shape of a list's image follows no rule, or a list is empty or mixed.
     """
-    if isinstance(inputs, list | tuple):
+    if isinstance(inputs, np.ndarray):  # memory maps too, which stay such
+        array: Array = inputs
+    elif isinstance(inputs, list | tuple):
         return _stacked([_row(image) for image in inputs])
-    if _mode(inputs) is not None:
+    elif _mode(inputs) is not None:
         return _row(cast("Picture", inputs))[np.newaxis]
-    array: Array = np.asanyarray(inputs)  # a memory map stays one
+    else:
+        array = np.asanyarray(inputs)
     _check_dtype(array)
     if array.ndim == 0:
         raise ValueError("inputs: expected a batch, got a single number")
@@ -160,5 +164,5 @@ def _stacked(rows: list[Array]) -> Array:
 
 
 def _check_dtype(array: Array) -> None:
-    if array.dtype != np.uint8 and array.dtype.kind != "f":
+    if array.dtype.char not in _SENT_CHARS:
         raise ValueError(f"inputs: expected uint8 (0 to 255) or floats in [0, 1], got {array.dtype}")

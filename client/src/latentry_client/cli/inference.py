@@ -13,7 +13,7 @@ from latentry_client.cli.arguments import labels as read_labels
 from latentry_client.cli.connection import DEFAULTS, Connected, Connection
 from latentry_client.cli.report import run, show, show_run, table
 from latentry_client.client import R
-from latentry_client.requests import Request
+from latentry_client.request import Request
 from latentry_client.results import Outputs
 
 Strict = Annotated[bool, Parameter(negative="")]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from latentry_client.client import Client, R
-from latentry_client.requests import Request
+from latentry_client.request import Request
 from latentry_client.results import RunInfo
 from latentry_client.tensors import Array
 
