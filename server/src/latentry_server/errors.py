@@ -121,5 +121,9 @@ class UnauthenticatedError(LatentryError):
 
 
 def one_line(error: BaseException) -> str:
-    """Say what any exception says in one line of bounded length: others' texts can be long, and have many lines."""
-    return " ".join(str(error).split())[:1000] or type(error).__name__
+    """Say what any exception says in one line of bounded length that every message can carry.
+
+    Others' texts can be long, have many lines, and quote what is no text.
+    """
+    text = str(error).encode(errors="replace").decode()
+    return " ".join(text.split())[:1000] or type(error).__name__
