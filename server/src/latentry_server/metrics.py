@@ -27,6 +27,7 @@ class GraphMetrics:
     rejected_deadline: Counter
     rejected_queue_full: Counter
     rejected_client_share: Counter
+    rejected_would_be_late: Counter
     rejected_too_large: Counter
 
 
@@ -63,7 +64,7 @@ class Metrics:
         self.queue_rows = gauge("latentry_queue_rows", "Rows that wait for a session.", _GRAPH)
         self.rejected = counter(
             "latentry_rejected_total",
-            "Requests refused: queue_full, client_share, too_large, deadline.",
+            "Requests refused: queue_full, client_share, would_be_late, too_large; or dropped: deadline.",
             (*_GRAPH, "reason"),
         )
         self.model_loaded = gauge(
@@ -81,6 +82,7 @@ class Metrics:
             queue_rows=self.queue_rows.labels(**labels),
             rejected_deadline=self.rejected.labels(**labels, reason="deadline"),
             rejected_queue_full=self.rejected.labels(**labels, reason="queue_full"),
+            rejected_would_be_late=self.rejected.labels(**labels, reason="would_be_late"),
             rejected_client_share=self.rejected.labels(**labels, reason="client_share"),
             rejected_too_large=self.rejected.labels(**labels, reason="too_large"),
         )

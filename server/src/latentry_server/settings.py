@@ -66,7 +66,7 @@ class Settings:
     max_calls: int = 2048
     """Most calls in flight in one process, Streams included; more get RESOURCE_EXHAUSTED."""
 
-    max_connection_calls: int = 1024
+    max_connection_calls: int = 256
     """Most calls in flight on one connection; clients hold back the others."""
 
     max_connection_idle_s: float = 600.0

@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 # What a caller is told before the first run has shown how fast the session is.
 _FIRST_RETRY_S = 0.1
-# Weight of the newest run in the moving average of the throughput.
-_THROUGHPUT_WEIGHT = 0.2
+# Weight of the newest run in the moving average of the time that a run takes.
+_NEWEST_RUN_WEIGHT = 0.2
 
 
 class Batcher:
@@ -58,7 +58,7 @@ class Batcher:
         self._full = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
         self._task: asyncio.Task[None] | None = None
-        self._rows_per_s: float | None = None
+        self._run_s: float | None = None  # how long a run takes, on average of the last ones
         self._current: tuple[Sequence[Entry], RunOptions] | None = None
         self._closed = False
 
@@ -89,7 +89,7 @@ class Batcher:
 
     async def _run(self, inputs: Mapping[str, NDArray[Any]], client: str, deadline_s: float | None) -> Ran:
         rows = merge.num_rows(inputs)
-        self._admit(client, rows, merge.num_bytes(inputs))
+        self._admit(client, rows, merge.num_bytes(inputs), deadline_s)
         parts = [merge.take_rows(inputs, chunk) for chunk in merge.chunks(rows, self._limits.max_batch_rows)]
         entries = [self._enqueue(part, client, deadline_s) for part in parts]
         try:
@@ -112,7 +112,7 @@ class Batcher:
             await self._task
         self._thread.shutdown()
 
-    def _admit(self, client: str, rows: int, num_bytes: int) -> None:
+    def _admit(self, client: str, rows: int, num_bytes: int, deadline_s: float | None) -> None:
         limit_rows = self._limits.max_queue_rows
         if self._closed:
             raise ModelNotReadyError(f"{self._name} is unloading")
@@ -129,8 +129,22 @@ class Batcher:
                 limit = f"this client's share of the queue ({room.limit} {unit}) is full"
                 raise QueueFullError(limit, retry_after_s=self._retry_after_s())
 
+        # Rows that end too late keep those from running that would not. Half of the time is left for what the estimate
+        # does not know: runs that take longer, the way back.
+        if deadline_s is not None and self._queue:
+            left_s = deadline_s - time.monotonic()
+            wait_s = self._time_of(self._queue.rows_before(client))
+            if wait_s > left_s / 2:
+                self._metrics.rejected_would_be_late.inc()
+                limit = f"what waits takes about {wait_s:.3f} s, more than half of the {left_s:.3f} s to the deadline"
+                raise QueueFullError(limit, retry_after_s=wait_s - left_s / 2)
+
     def _retry_after_s(self) -> float:
-        return self._queue.rows / self._rows_per_s if self._rows_per_s else _FIRST_RETRY_S
+        return self._time_of(self._queue.rows) or _FIRST_RETRY_S
+
+    def _time_of(self, rows: int) -> float:
+        """Estimate how long rows take that run before one more batch: with the run under way, and that batch's own."""
+        return (self._run_s or 0.0) * (2 + rows / self._limits.max_batch_rows)
 
     def _enqueue(self, inputs: Mapping[str, NDArray[Any]], client: str, deadline_s: float | None) -> Entry:
         loop = asyncio.get_running_loop()
@@ -246,9 +260,8 @@ class Batcher:
 
     def _observe(self, entries: Sequence[Entry], *, started_s: float, compute_s: float) -> None:
         rows = sum(entry.rows for entry in entries)
-        newest = rows / max(compute_s, 1e-6)
-        last = self._rows_per_s
-        self._rows_per_s = newest if last is None else last + _THROUGHPUT_WEIGHT * (newest - last)
+        last_s = compute_s if self._run_s is None else self._run_s
+        self._run_s = last_s + _NEWEST_RUN_WEIGHT * (compute_s - last_s)
         self.statistics.count_run(rows)
         self._metrics.batch_rows.observe(rows)
         self._metrics.compute_seconds.observe(compute_s)

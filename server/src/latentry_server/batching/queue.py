@@ -71,6 +71,11 @@ class RowQueue:
         """The rows that wait."""
         return self._rows_room.taken
 
+    def rows_before(self, client: str) -> int:
+        """Estimate how many rows that wait run before what a client would push now: its own, and the others' turns."""
+        turns_rows = self._rows_room.taken_by(client) + TURN_ROWS
+        return min(self.rows, turns_rows * (len(self._flows) + (client not in self._flows)))
+
     def push(self, entry: Entry) -> None:
         """Put an entry at its client's end."""
         flow = self._flows.get(entry.client)

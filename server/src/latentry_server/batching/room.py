@@ -20,9 +20,13 @@ class Room:
         """What nobody has taken."""
         return self.limit - self.taken
 
+    def taken_by(self, client: str) -> int:
+        """Tell what a client has taken."""
+        return self._taken_by.get(client, 0)
+
     def fits_share(self, client: str, amount: int) -> bool:
         """Tell whether a client that takes the amount still leaves as much free as it has."""
-        waiting = self._taken_by.get(client, 0)
+        waiting = self.taken_by(client)
         return not waiting or waiting + amount <= self.free - amount
 
     def take(self, client: str, amount: int) -> None:
