@@ -251,8 +251,9 @@ async def test_a_bad_part_fails_the_whole_request_and_leaves_nothing_behind(
 
 async def test_rows_whose_deadline_passed_in_the_queue_never_run(session: GatedSession, batcher: Batcher) -> None:
     first = await occupy(session, batcher)
-    past, future = time.monotonic() - 1, time.monotonic() + 60
-    waiting = await queued(batcher.run(rows(1), deadline_s=past), batcher.run(rows(2), deadline_s=future))
+    soon, later = time.monotonic() + 0.05, time.monotonic() + 60
+    waiting = await queued(batcher.run(rows(1), deadline_s=soon), batcher.run(rows(2), deadline_s=later))
+    await asyncio.sleep(0.1)
     session.gate.set()
     await first
     with pytest.raises(DeadlineExceededError):
@@ -326,6 +327,35 @@ async def test_bytes_are_counted_over_all_graphs(session: GatedSession) -> None:
     await other.close()
 
 
+async def test_who_would_wait_too_long_for_its_deadline_is_refused_at_once(session: GatedSession) -> None:
+    registry = CollectorRegistry()
+    batcher = make_batcher(session, registry, max_batch_rows=2)
+    batcher._run_s = 10.0
+    assert values(await batcher.run(rows(1), deadline_s=time.monotonic() + 1)) == [2], (
+        "where nothing waits, it is tried"
+    )
+    batcher._run_s = 10.0
+    first = await occupy(session, batcher)
+    waiting = await queued(*(batcher.run(rows(value), client="a") for value in range(4)))
+    assert batcher._time_of(batcher._queue.rows_before("b")) == pytest.approx(40.0), (
+        "the present run, two batches, its own"
+    )
+    with pytest.raises(
+        QueueFullError, match=r"what waits takes about 40\.000 s, more than half of the 79\.\d+ s"
+    ) as refused:
+        await batcher.run(rows(9), client="b", deadline_s=time.monotonic() + 79.9)
+    assert refused.value.retry_after_s == pytest.approx(0.05, abs=0.05)
+    waiting += await queued(batcher.run(rows(9), client="b", deadline_s=time.monotonic() + 90))
+    with pytest.raises(DeadlineExceededError):
+        await batcher.run(rows(9), client="b", deadline_s=time.monotonic() - 1)
+    session.gate.set()
+    await asyncio.gather(first, *waiting)
+    graph = {"model": "m", "version": "1", "graph": "encoder"}
+    for reason in ("would_be_late", "deadline"):
+        assert registry.get_sample_value("latentry_rejected_total", {**graph, "reason": reason}) == 1
+    await batcher.close()
+
+
 async def test_close_answers_what_waits_and_takes_no_more(session: GatedSession, batcher: Batcher) -> None:
     first = await occupy(session, batcher)
     waiting = await queued(*(batcher.run(rows(value), client=str(value)) for value in range(6)))
@@ -371,9 +401,10 @@ async def test_metrics_count_rows_and_refusals(session: GatedSession) -> None:
     first = await occupy(session, batcher)
     graph = {"model": "m", "version": "1", "graph": "encoder"}
     waiting = await queued(
-        batcher.run(rows(1, 2)), batcher.run(rows(3), client="other", deadline_s=time.monotonic() - 1)
+        batcher.run(rows(1, 2)), batcher.run(rows(3), client="other", deadline_s=time.monotonic() + 0.05)
     )
     assert registry.get_sample_value("latentry_queue_rows", graph) == 3
+    await asyncio.sleep(0.1)
     for refused, client, error in (
         (rows(1, 2), "third", QueueFullError),
         (rows(1), "", QueueFullError),

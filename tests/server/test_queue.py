@@ -85,6 +85,14 @@ def test_what_is_discarded_never_comes_and_gives_its_room_back() -> None:
     assert (queue.rows, bytes_room.taken) == (0, 0)
 
 
+def test_what_runs_before_a_newcomer_is_a_turn_of_each_client() -> None:
+    queue = queue_of(*(entry("a", 1) for _ in range(500)), *(entry("b", 1) for _ in range(10)))
+    assert queue.rows_before("newcomer") == 3 * TURN_ROWS
+    assert queue.rows_before("b") == 2 * (10 + TURN_ROWS)
+    assert queue.rows_before("a") == 510, "no more than there are"
+    assert queue_of().rows_before("newcomer") == 0
+
+
 def test_the_oldest_is_found_whoever_it_is_of() -> None:
     queue = queue_of(entry("a", 1, enqueued_s=2), entry("b", 1, enqueued_s=1), entry("a", 1, enqueued_s=3))
     assert queue.oldest_s() == 1

@@ -34,7 +34,7 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_concurrent_streams", settings.max_connection_calls),
-        # Beyond these gRPC ends calls as CANCELLED, which says neither why nor when to try again: we refuse by ourselves.
+        # Beyond these gRPC ends calls as CANCELLED, which says neither why nor when to try again: we refuse ourselves.
         ("grpc.server.max_pending_requests", _NO_LIMIT),
         ("grpc.server.max_pending_requests_hard_limit", _NO_LIMIT),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),

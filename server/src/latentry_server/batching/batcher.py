@@ -73,9 +73,10 @@ class Batcher:
             deadline_s: when the caller stops waiting, on time.monotonic()'s clock. Rows that still wait then never run.
 
         Raises:
-            QueueFullError: the queue has no room now, or the client has its share of it.
+            QueueFullError: the queue has no room now, the client has its share of it, or the wait is too long for the
+                deadline.
             InvalidInputError: more rows than the queue ever has room for.
-            DeadlineExceededError: the deadline passed while the rows waited.
+            DeadlineExceededError: the deadline has passed, or does so while the rows wait.
             RuntimeFailedError: the runtime failed on these rows.
         """
         started_s = time.monotonic()
@@ -133,6 +134,9 @@ class Batcher:
         # does not know: runs that take longer, the way back.
         if deadline_s is not None and self._queue:
             left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                self._metrics.rejected_deadline.inc()
+                raise DeadlineExceededError
             wait_s = self._time_of(self._queue.rows_before(client))
             if wait_s > left_s / 2:
                 self._metrics.rejected_would_be_late.inc()
