@@ -5,6 +5,7 @@ Images are [1, 4, 4], codings [2] (mean, max). The model `plain` answers; other 
 
 # ruff: noqa: N802 - gRPC names the methods
 
+import itertools
 import queue
 import threading
 import time
@@ -138,6 +139,8 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str | bytes]] = []
         self.peers: set[str] = set()
+        self.breaks: list[int] = []
+        """Of the streams to come: after how many answers each breaks off."""
         self.failures_left: dict[str, int] = defaultdict(int)
         self.version = 3
         self.gate = threading.Semaphore(0)
@@ -260,6 +263,9 @@ class PlainService(inference_service_pb2_grpc.InferenceServiceServicer, model_se
             answers.put(None)
 
         threading.Thread(target=read, daemon=True).start()
+        if self.breaks:
+            yield from itertools.islice(iter(answers.get, None), self.breaks.pop(0))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "broken off")
         yield from iter(answers.get, None)
 
     def put_streamed(self, request: pb.StreamRequest, answers: queue.SimpleQueue[pb.StreamResponse | None]) -> None:

@@ -102,6 +102,42 @@ async def test_a_wrong_server_is_found_out(model: str, message: str, address: st
             _ = [result async for result in async_client.stream([requests.sample(model, 1)])]
 
 
+async def test_a_stream_that_breaks_off_is_followed_by_another(
+    address: str, service: PlainService, images: np.ndarray
+) -> None:
+    """Each request is answered once, in order, and right."""
+    service.breaks = [0, 3, 1, 0, 0, 7]
+    with Client(address, max_attempts=4) as client:
+        results = [result.codings[0] for result in client.stream(each(images[:30]), max_in_flight=5)]
+    np.testing.assert_allclose(results, encoded(images[:30]), rtol=1e-6)
+    assert not service.breaks
+    service.breaks = [0, 3, 1, 0, 0, 7]
+    async with AsyncClient(address, max_attempts=4) as async_client:
+        stream = async_client.stream(each(images[:30]), max_in_flight=5)
+        from_async = [result.codings[0] async for result in stream]
+    np.testing.assert_allclose(from_async, results, rtol=1e-6)
+    assert not service.breaks
+
+
+async def test_a_stream_that_only_breaks_off_ends(address: str, service: PlainService, images: np.ndarray) -> None:
+    service.breaks = [2, 0, 0, 0]
+    results: list[Encoding] = []
+    with Client(address, max_attempts=3) as client, pytest.raises(exceptions.UnavailableError, match="broken off"):
+        results.extend(client.stream(each(images[:30])))
+    assert len(service.breaks) == 1
+    service.breaks = [0, 0]
+    async with AsyncClient(address, max_attempts=1) as async_client:
+        with pytest.raises(exceptions.UnavailableError, match=r"broken off|ended before all was sent"):
+            _ = [result async for result in async_client.stream(each(images[:30]))]
+    assert len(service.breaks) == 1
+
+
+def test_a_request_that_is_refused_does_not_break_a_stream_off(client: Client, service: PlainService) -> None:
+    with pytest.raises(exceptions.UnavailableError, match="Encode of 'away'"):
+        list(client.stream([requests.encode("away", np.zeros((1, 1, 4, 4), np.float32))]))
+    assert len(service.requests) == 1
+
+
 def test_a_streams_deadline(client: Client) -> None:
     with pytest.raises(exceptions.DeadlineExceededError, match="Stream"):
         list(client.stream([requests.sample("slow", 1)], timeout_s=0.05))

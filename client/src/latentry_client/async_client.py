@@ -2,19 +2,20 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 
 import grpc.aio
 from google.protobuf.message import Message
-from latentry.v1.inference_service_pb2 import StreamRequest
+from latentry.v1.inference_service_pb2 import StreamRequest, StreamResponse
 
 from latentry_client import chunking, requests
 from latentry_client.async_merging import AsyncMerger
-from latentry_client.base import BaseClient, as_method_of, context
+from latentry_client.base import BaseClient, as_method_of, context, stream_deadline_s
 from latentry_client.chunking import ChunkLimits
-from latentry_client.exceptions import LatentryError, translated
+from latentry_client.exceptions import LatentryError, UnavailableError, translated
 from latentry_client.request import Request, RowRequest
 from latentry_client.results import Model
 from latentry_client.streaming import DEFAULT_MAX_IN_FLIGHT, STREAM, Window
@@ -115,29 +116,14 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncMerger]):
         return_exceptions: bool = False,
     ) -> AsyncIterator[R | LatentryError]:
         """Run many requests on one stream: as Client.stream."""
-        window = Window(requests, max_in_flight=max_in_flight)
-        outbox: asyncio.Queue[StreamRequest | None] = asyncio.Queue()
-        with self._connections.least_busy() as rpcs:
-            call = rpcs["Stream"](_until_none(outbox), **self._stream_options(timeout_s))
-            try:
-                while True:
-                    for message in window.sends():
-                        outbox.put_nowait(message)
-                    if not window.is_waiting:
-                        outbox.put_nowait(None)
-                    with translated(STREAM):
-                        response = await call.read()
-                    if response is grpc.aio.EOF:
-                        window.end()
-                        return
-                    window.receive(response)
-                    for result in window.results():
-                        if isinstance(result, LatentryError) and not return_exceptions:
-                            raise result
-                        yield result
-            finally:
-                outbox.put_nowait(None)
-                call.cancel()
+        window = Window(requests, max_in_flight=max_in_flight, max_attempts=self._max_attempts)
+        async with aclosing(self._responses(window, stream_deadline_s(timeout_s))) as responses:
+            async for response in responses:
+                window.receive(response)
+                for result in window.results():
+                    if isinstance(result, LatentryError) and not return_exceptions:
+                        raise result
+                    yield result
 
     async def close(self) -> None:
         """Close the connection; calls under way end with an error."""
@@ -188,6 +174,33 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncMerger]):
         with translated(context(request, rows)), self._connections.least_busy() as rpcs:
             response: Message = await rpcs[request.rpc](message, **self._call_options(timeout_s))
         return response
+
+    async def _responses(self, window: Window[Any], deadline_s: float) -> AsyncGenerator[StreamResponse, None]:
+        """Yield what the server answers: as Client._responses."""
+        while True:
+            outbox: asyncio.Queue[StreamRequest | None] = asyncio.Queue()
+            with self._connections.least_busy() as rpcs:
+                call = rpcs["Stream"](_until_none(outbox), **self._stream_options(deadline_s))
+                try:
+                    while True:
+                        for message in window.sends():
+                            outbox.put_nowait(message)
+                        if not window.is_waiting:
+                            outbox.put_nowait(None)
+                        try:
+                            with translated(STREAM):
+                                response = await call.read()
+                        except UnavailableError as error:
+                            pause_s = window.resume(error)
+                            break
+                        if response is grpc.aio.EOF:
+                            window.end()
+                            return
+                        yield response
+                finally:
+                    outbox.put_nowait(None)
+                    call.cancel()
+            await asyncio.sleep(pause_s)
 
     def _open(self) -> grpc.aio.Channel:
         return self._endpoint.open_async()

@@ -1,6 +1,8 @@
 """What both clients share: their options and how an operation becomes a method. No I/O."""
 
 import inspect
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import update_wrapper
@@ -70,6 +72,7 @@ class BaseClient(ABC, Generic[ChannelT, MergerT]):
         self._limits = ChunkLimits(max_rows=max_rows, max_bytes=max_bytes)
         self._timeouts_s = {rpc: timeout_s or method.timeout_s for rpc, method in METHODS.items()}
         self._wait_for_ready = wait_for_ready
+        self._max_attempts = max_attempts
         self._connections: Connections[ChannelT] = Connections(self._open, max_connections=max_connections)
         self._merger = self._make_merger(self._limits, max(MIN_IN_FLIGHT, max_connections)) if merge else None
 
@@ -93,10 +96,15 @@ class BaseClient(ABC, Generic[ChannelT, MergerT]):
             "wait_for_ready": self._wait_for_ready,
         }
 
-    def _stream_options(self, timeout_s: float | None) -> dict[str, Any]:
+    def _stream_options(self, deadline_s: float) -> dict[str, Any]:
         """Likewise for a stream, which a client's timeout_s, made for single calls, does not end."""
-        checks.timeout_s(timeout_s)
-        return self._call_options(timeout_s)
+        return self._call_options(None if deadline_s == math.inf else deadline_s - time.monotonic())
+
+
+def stream_deadline_s(timeout_s: float | None) -> float:
+    """Say when, on the monotonic clock, a stream that begins now is to be over."""
+    checks.timeout_s(timeout_s)
+    return math.inf if timeout_s is None else time.monotonic() + timeout_s
 
 
 def context(request: Request[Any], rows: slice) -> CallContext:

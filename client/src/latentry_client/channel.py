@@ -56,6 +56,9 @@ METHODS: Mapping[str, Method] = {
     "Check":       Method(_HEALTH,    10,        retry=False),
 }  # fmt: skip
 
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+"""Before a call is tried again; each pause is twice the one before."""
+
 _MAX_ATTEMPTS_LIMIT = 5  # gRPC's own
 _MAX_PORT = 65_535
 _MAX_MESSAGE_BYTES = 256 * 1024**2
@@ -156,8 +159,8 @@ def service_config(max_attempts: int, *, is_local: bool) -> str:
     names = [{"service": method.service, "method": rpc} for rpc, method in METHODS.items() if method.retry]
     retry_policy = {
         "maxAttempts": max_attempts,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "2s",
+        "initialBackoff": f"{FIRST_PAUSE_S}s",
+        "maxBackoff": f"{LONGEST_PAUSE_S}s",
         "backoffMultiplier": 2,
         "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
     }

@@ -1,9 +1,10 @@
 """The client for threads."""
 
 import queue
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -11,16 +12,16 @@ import grpc
 from google.protobuf.message import Message
 
 from latentry_client import chunking, requests
-from latentry_client.base import BaseClient, as_method_of, context
+from latentry_client.base import BaseClient, as_method_of, context, stream_deadline_s
 from latentry_client.chunking import ChunkLimits
-from latentry_client.exceptions import CallContext, LatentryError, translated
+from latentry_client.exceptions import CallContext, LatentryError, UnavailableError, translated
 from latentry_client.request import Request, RowRequest
 from latentry_client.results import Model
 from latentry_client.streaming import DEFAULT_MAX_IN_FLIGHT, STREAM, Window
 from latentry_client.thread_merging import ThreadMerger
 
 if TYPE_CHECKING:
-    from latentry.v1.inference_service_pb2 import StreamRequest
+    from latentry.v1.inference_service_pb2 import StreamRequest, StreamResponse
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,29 +124,14 @@ class Client(BaseClient[grpc.Channel, ThreadMerger]):
         Yields:
             The results in the order of the requests.
         """
-        window = Window(requests, max_in_flight=max_in_flight)
-        outbox: queue.SimpleQueue[StreamRequest | None] = queue.SimpleQueue()
-        with self._connections.least_busy() as rpcs:
-            responses = rpcs["Stream"](iter(outbox.get, None), **self._stream_options(timeout_s))
-            try:
-                while True:
-                    for message in window.sends():
-                        outbox.put(message)
-                    if not window.is_waiting:
-                        outbox.put(None)
-                    with translated(STREAM):
-                        response = next(responses, None)
-                    if response is None:
-                        window.end()
-                        return
-                    window.receive(response)
-                    for result in window.results():
-                        if isinstance(result, LatentryError) and not return_exceptions:
-                            raise result
-                        yield result
-            finally:
-                outbox.put(None)
-                responses.cancel()
+        window = Window(requests, max_in_flight=max_in_flight, max_attempts=self._max_attempts)
+        with closing(self._responses(window, stream_deadline_s(timeout_s))) as responses:
+            for response in responses:
+                window.receive(response)
+                for result in window.results():
+                    if isinstance(result, LatentryError) and not return_exceptions:
+                        raise result
+                    yield result
 
     def close(self) -> None:
         """Close the connection; calls under way end with an error."""
@@ -200,6 +186,33 @@ class Client(BaseClient[grpc.Channel, ThreadMerger]):
             release = held.pop_all().close
         call.add_done_callback(lambda _call: release())
         return _Sending(call, context(request, rows), rows.stop - rows.start)
+
+    def _responses(self, window: Window[Any], deadline_s: float) -> Generator["StreamResponse", None, None]:
+        """Yield what the server answers to a window's requests, on one stream after the other where one breaks off."""
+        while True:
+            outbox: queue.SimpleQueue[StreamRequest | None] = queue.SimpleQueue()
+            with self._connections.least_busy() as rpcs:
+                responses = rpcs["Stream"](iter(outbox.get, None), **self._stream_options(deadline_s))
+                try:
+                    while True:
+                        for message in window.sends():
+                            outbox.put(message)
+                        if not window.is_waiting:
+                            outbox.put(None)
+                        try:
+                            with translated(STREAM):
+                                response = next(responses, None)
+                        except UnavailableError as error:
+                            pause_s = window.resume(error)
+                            break
+                        if response is None:
+                            window.end()
+                            return
+                        yield response
+                finally:
+                    outbox.put(None)
+                    responses.cancel()
+            time.sleep(pause_s)
 
     def _open(self) -> grpc.Channel:
         return self._endpoint.open()

@@ -134,6 +134,9 @@ class BadResponseError(LatentryError):
     """The server's answer does not follow the API."""
 
 
+_UNSENT = "Internal error from Core"
+"""What grpc.aio says where a message cannot be sent since the call has ended; it hides why that has ended."""
+
 _EXCEPTIONS: Mapping[int, type[LatentryError]] = {
     code_pb2.INVALID_ARGUMENT: InvalidArgumentError,
     code_pb2.OUT_OF_RANGE: InvalidArgumentError,
@@ -184,6 +187,8 @@ def _status(error: grpc.RpcError) -> status_pb2.Status:
                 return status_pb2.Status.FromString(value)
             except DecodeError:
                 break
+    if code is grpc.StatusCode.INTERNAL and text == _UNSENT:
+        return status_pb2.Status(code=code_pb2.UNAVAILABLE, message="the stream ended before all was sent")
     return status_pb2.Status(code=code.value[0], message=text or "")
 
 

@@ -1,0 +1,159 @@
+"""Kills a server's workers, one after the other, while clients call it: `python -m benchmarks.killed_workers`.
+
+Every answer is compared with the one that was given before the first kill.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from latentry_client import AsyncClient, LatentryError
+
+from benchmarks.machine import describe_machine
+
+_COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
+_LISTENING = re.compile(r"latentry-server listening on (\S+:\d+)")
+_METRICS_PORT = 18_002
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    seconds: float = 0.0
+    kills: int = 0
+    answered: int = 0
+    wrong: int = 0
+    lost: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+    restart_s: list[float] = field(default_factory=list)
+    """From each kill to all workers being ready again."""
+    supervisor_mib: tuple[float, float] = (0.0, 0.0)
+    """Resident memory of the supervisor after the first kill and at the end."""
+
+
+class Load:
+    """Callers that each encode one image again and again."""
+
+    def __init__(self, client: AsyncClient, images: np.ndarray, codings: np.ndarray, outcome: Outcome) -> None:
+        self._client = client
+        self._images = images
+        self._codings = codings
+        self._outcome = outcome
+        self.is_over = False
+
+    async def call(self, row: int) -> None:
+        """Call until it is over."""
+        outcome = self._outcome
+        while not self.is_over:
+            started_s = time.perf_counter()
+            try:
+                encoding = await self._client.encode("stacked", self._images[row : row + 1])
+            except LatentryError as error:
+                outcome.lost.append(str(error))
+                continue
+            outcome.answered += 1
+            outcome.wrong += not np.allclose(encoding.codings, self._codings[row : row + 1], atol=1e-4)
+            outcome.slowest_s = max(outcome.slowest_s, time.perf_counter() - started_s)
+
+
+async def measure(address: str, supervisor: int, *, workers: int, callers: int, seconds: float) -> Outcome:
+    """Call for some seconds, and kill a worker whenever all are ready."""
+    outcome = Outcome()
+    images = np.random.default_rng(0).random((callers, 1, 28, 28), np.float32)
+    async with AsyncClient(address) as client:
+        codings = (await client.encode("stacked", images)).codings
+        load = Load(client, images, codings, outcome)
+        calling = [asyncio.create_task(load.call(row)) for row in range(callers)]
+        started_s = time.perf_counter()
+        while time.perf_counter() - started_s < seconds:
+            await asyncio.sleep(1)
+            killed_s = time.perf_counter()
+            os.kill(_children(supervisor)[0], signal.SIGKILL)
+            outcome.kills += 1
+            await asyncio.to_thread(_await_restart, outcome.kills, workers)
+            outcome.restart_s.append(time.perf_counter() - killed_s)
+            outcome.supervisor_mib = (outcome.supervisor_mib[0] or _mib(supervisor), _mib(supervisor))
+        load.is_over = True
+        await asyncio.gather(*calling)
+        outcome.seconds = time.perf_counter() - started_s
+    return outcome
+
+
+@contextmanager
+def server(repository: Path, workers: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a server, and give its supervisor and address."""
+    options = ["--repository", str(repository), "--models", "stacked", "--workers", str(workers), "--port", "0"]
+    options += ["--metrics-port", str(_METRICS_PORT), "--device", "cpu"]
+    with subprocess.Popen([*_COMMAND, *options], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if found := _LISTENING.search(line):
+                    break
+            else:
+                raise RuntimeError("the server did not start")
+            threading.Thread(target=process.stderr.read, daemon=True).start()  # else its log would fill the pipe
+            yield process, found[1]
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _mib(pid: int) -> float:
+    return round(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 2**20, 1)
+
+
+def _await_restart(restarts: int, workers: int) -> None:
+    expected = {"latentry_worker_restarts_total": restarts, "latentry_workers": workers}
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{_METRICS_PORT}/metrics", timeout=30) as response:
+            found = re.findall(r"^(latentry_worker\w+) (\S+)$", response.read().decode(), re.MULTILINE)
+        if expected.items() <= {name: float(value) for name, value in found}.items():
+            return
+        time.sleep(0.05)
+
+
+def main() -> None:
+    """Measure, print a line, and leave all of it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repository", type=Path, default=Path("models"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--callers", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--output", type=Path, default=Path(".cache/benchmarks/killed-workers.json"))
+    options = parser.parse_args()
+    machine = describe_machine()
+    with server(options.repository, options.workers) as (process, address):
+        outcome = asyncio.run(
+            measure(address, process.pid, workers=options.workers, callers=options.callers, seconds=options.seconds)
+        )
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps({"machine": machine, **asdict(outcome)}, indent=2))
+    print(
+        f"{outcome.kills} kills in {outcome.seconds:.0f} s: {outcome.answered} calls answered, {outcome.wrong} wrong, "
+        f"{len(outcome.lost)} lost; slowest {outcome.slowest_s:.2f} s; all workers again after at most "
+        f"{max(outcome.restart_s):.1f} s; supervisor {outcome.supervisor_mib[0]} -> {outcome.supervisor_mib[1]} MiB"
+    )
+
+
+if __name__ == "__main__":
+    main()
