@@ -39,6 +39,7 @@ class BaseClient(ABC, Generic[ChannelT, MergerT]):
         max_rows: int = _DEFAULT_LIMITS.max_rows,
         max_bytes: int = _DEFAULT_LIMITS.max_bytes,
         merge: bool = True,
+        tracing: bool = False,
     ) -> None:
         """Connect, with the first call.
 
@@ -56,9 +57,12 @@ class BaseClient(ABC, Generic[ChannelT, MergerT]):
             max_rows: rows that one call carries; larger requests are split, and the results joined.
             max_bytes: bytes that one call carries, likewise.
             merge: whether concurrent calls of one operation are sent as one, within both bounds.
+            tracing: whether the server is told of the OpenTelemetry span that a call is made in, so that the server's
+                spans are below it; of calls that are sent as one, that of the first. Needs the extra `tracing`.
 
         Raises:
-            ValueError: an option is out of its range, or the token would cross a network in plain text.
+            ValueError: an option is out of its range, the token would cross a network in plain text, or OpenTelemetry
+                is missing.
             OSError: a file of `tls` cannot be read.
         """
         checks.timeout_s(timeout_s)
@@ -73,6 +77,7 @@ class BaseClient(ABC, Generic[ChannelT, MergerT]):
         self._timeouts_s = {rpc: timeout_s or method.timeout_s for rpc, method in METHODS.items()}
         self._wait_for_ready = wait_for_ready
         self._max_attempts = max_attempts
+        self._inject = _injector() if tracing else None
         self._connections: Connections[ChannelT] = Connections(self._open, max_connections=max_connections)
         self._merger = self._make_merger(self._limits, max(MIN_IN_FLIGHT, max_connections)) if merge else None
 
@@ -92,9 +97,17 @@ class BaseClient(ABC, Generic[ChannelT, MergerT]):
         """Return what gRPC takes beside a request's message."""
         return {
             "timeout": timeout_s,
-            "metadata": self._endpoint.metadata,
+            "metadata": self._metadata(),
             "wait_for_ready": self._wait_for_ready,
         }
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return what is sent beside every call: the token, and the place in a trace."""
+        if self._inject is None:
+            return self._endpoint.metadata
+        headers: dict[str, str] = {}
+        self._inject(headers)
+        return (*self._endpoint.metadata, *headers.items())
 
     def _stream_options(self, deadline_s: float) -> dict[str, Any]:
         """Likewise for a stream, which a client's timeout_s, made for single calls, does not end."""
@@ -105,6 +118,15 @@ def stream_deadline_s(timeout_s: float | None) -> float:
     """Say when, on the monotonic clock, a stream that begins now is to be over."""
     checks.timeout_s(timeout_s)
     return math.inf if timeout_s is None else time.monotonic() + timeout_s
+
+
+def _injector() -> Callable[[dict[str, str]], None]:
+    """Return what writes the present span as W3C's `traceparent` and `tracestate`."""
+    try:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+    except ImportError as error:
+        raise ValueError("tracing: expected OpenTelemetry: pip install 'latentry-client[tracing]'") from error
+    return TraceContextTextMapPropagator().inject
 
 
 def context(request: Request[Any], rows: slice) -> CallContext:

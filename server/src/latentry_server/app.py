@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -40,6 +40,9 @@ from latentry_server.transport.interceptor import CallInterceptor
 from latentry_server.transport.model_service import Loading, ModelService
 from latentry_server.transport.open_inference.service import OpenInferenceService
 from latentry_server.transport.tokens import Tokens
+
+if TYPE_CHECKING:
+    from latentry_server.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +115,7 @@ class Server:
         self._loading = self.repository if share is None else share(self.repository)
         self._drain = Drain(max_calls=settings.max_calls, max_streams=settings.max_streams)
         self._health = Health(self.repository, self._drain)
+        self._telemetry = _open_telemetry(settings.otlp_endpoint)
         self._grpc = self._make_grpc_server()
         self.port = 0
         """The port that the server listens on, once started."""
@@ -158,12 +162,14 @@ class Server:
         await self.repository.close()
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.close)
+        if self._telemetry is not None:
+            await asyncio.to_thread(self._telemetry.close)
         logger.info("stopped")
 
     def _make_grpc_server(self) -> grpc.aio.Server:
         settings = self._settings
         tokens = None if settings.token_file is None else Tokens(settings.token_file)
-        interceptor = CallInterceptor(self._metrics, self._drain, tokens=tokens)
+        interceptor = CallInterceptor(self._metrics, self._drain, tokens=tokens, tracer=self._telemetry)
         server = grpc.aio.server(interceptors=[interceptor], options=channel_options(settings))
         limits = Limits(max_request_rows=settings.max_request_rows, max_message_bytes=settings.max_message_bytes)
         max_stream_requests = settings.max_stream_requests
@@ -211,6 +217,17 @@ class GenericOnly:
 
     def add_registered_method_handlers(self, service: str, handlers: object) -> None:
         """Add nothing: the generic handlers answer these methods, too."""
+
+
+def _open_telemetry(endpoint: str) -> "Telemetry | None":
+    if not endpoint:
+        return None
+    try:
+        from latentry_server.telemetry import Telemetry  # noqa: PLC0415 - costs nothing where it is off
+    except ImportError as error:
+        missing = "OpenTelemetry, which pip install 'latentry-server[tracing]' brings"
+        raise StartError(f"otlp_endpoint: expected {missing}, got: {error}") from error
+    return Telemetry(endpoint)
 
 
 def _resolve_device(requested: str) -> Device:

@@ -109,6 +109,9 @@ class Settings:
     token_file: Path | None = None
     """File with the bearer tokens, one a line, of which every call but health checks must carry one."""
 
+    otlp_endpoint: str = ""
+    """Where OpenTelemetry traces are sent, over OTLP/gRPC: http://host:4317, or https:// for TLS. Empty: nowhere."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged to the standard error stream; debug has a line for every call."""
 

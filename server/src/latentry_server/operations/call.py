@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from latentry_server.batching.queue import Ran
 from latentry_server.errors import CapabilityMissingError
 from latentry_server.spec import Capability, GraphRole, ModelSpec
+from latentry_server.tracing import current_trace
 
 
 class Model(Protocol):
@@ -76,4 +77,13 @@ class Call:
         ran = await self.model.run(role, inputs, client=self.client, deadline_s=self.deadline_s)
         self.queue_s += ran.queue_s
         self.compute_s += ran.compute_s
+        if (trace := current_trace.get()) is not None:
+            trace.ran(
+                model=self.spec.name,
+                version=self.spec.version,
+                graph=role,
+                rows=len(next(iter(inputs.values()))),
+                queue_s=ran.queue_s,
+                compute_s=ran.compute_s,
+            )
         return ran.outputs

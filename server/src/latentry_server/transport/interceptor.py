@@ -14,6 +14,7 @@ from prometheus_client import Counter
 
 from latentry_server.errors import InvalidInputError, LatentryError, UnauthenticatedError
 from latentry_server.metrics import Metrics
+from latentry_server.tracing import CallTrace, Tracer, current_trace
 from latentry_server.transport.drain import Drain
 from latentry_server.transport.statuses import abort
 from latentry_server.transport.tokens import Tokens
@@ -40,10 +41,11 @@ _SERVED = ("/latentry.v1.", "/inference.GRPCInferenceService/")
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the behaviour of every method, once."""
 
-    def __init__(self, metrics: Metrics, drain: Drain, *, tokens: Tokens | None) -> None:
+    def __init__(self, metrics: Metrics, drain: Drain, *, tokens: Tokens | None, tracer: Tracer | None) -> None:
         self._metrics = metrics
         self._drain = drain
         self._tokens = tokens
+        self._tracer = tracer
         self._wrapped: dict[str, tuple[Handler, Labels]] = {}
 
     async def intercept_service(
@@ -126,6 +128,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._metrics.grpc_started.labels(*labels).inc()
         started_s = time.perf_counter()
         code = grpc.StatusCode.OK
+        trace = self._trace(method, labels, context)
         try:
             with self._drain.call(is_stream=labels[0] == _BIDI) if _is_served(method) else nullcontext():
                 yield
@@ -143,9 +146,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 code = context.code()
         finally:
             self._metrics.grpc_handled.labels(*labels, code.name).inc()
+            if trace is not None:
+                trace.end(code.value[0], code.name)
             elapsed_s = time.perf_counter() - started_s
             self._metrics.grpc_handling_seconds.labels(*labels).observe(elapsed_s)
             logger.debug("%s %s %.6f s from %s", method, code.name, elapsed_s, context.peer())
+
+    def _trace(self, method: str, labels: Labels, context: Context) -> CallTrace | None:
+        if self._tracer is None or not _is_served(method):
+            return None
+        _, service, name = labels
+        trace = self._tracer.start(service, name, metadata=context.invocation_metadata(), peer=context.peer())
+        current_trace.set(trace)  # for this task, which is the call's own, and those that it makes
+        return trace
 
     def _authenticate(self, method: str, metadata: Any) -> None:  # noqa: ANN401
         if self._tokens is None or method.startswith(_PROBES):
