@@ -5,11 +5,15 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse, HealthListRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from latentry.v1 import model_service_pb2
+from latentry_server.transport.health import Health
+from latentry_server.transport.inference_service import InferenceService
+from latentry_server.transport.model_service import ModelService
+from latentry_server.transport.open_inference.service import OpenInferenceService
 
 from tests.server.bundles import Gan
 from tests.server.serving import Served, serve
@@ -25,6 +29,16 @@ async def check(served: Served, service: str) -> Any:
 async def test_server_models_and_versions_serve(served: Served) -> None:
     for service in ("", "vae", "vae/1"):
         assert await check(served, service) == SERVING
+
+
+async def test_all_services_are_listed_with_their_health(tmp_path: Path) -> None:
+    Gan().write(tmp_path, version=1)
+    broken = Gan().write(tmp_path, version=2)
+    (broken / "decoder.onnx").write_bytes(b"broken")
+    async with serve(tmp_path) as served:
+        listed = (await HealthStub(served.channel).List(HealthListRequest())).statuses
+    found = {service: response.status for service, response in listed.items()}
+    assert found == {"": SERVING, "gan": SERVING, "gan/1": SERVING, "gan/2": NOT_SERVING}
 
 
 @pytest.mark.parametrize("service", ["nothing", "vae/2", "vae/", "vae/1/"])
@@ -78,6 +92,13 @@ async def test_a_watcher_is_told_of_the_end(repository: Path) -> None:
         for watch in watching.values():
             assert await watch.read() is grpc.aio.EOF
             assert await watch.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("servicer", [Health, InferenceService, ModelService, OpenInferenceService])
+def test_every_method_is_there(servicer: type) -> None:
+    (base,) = servicer.__bases__
+    names = {name for name in vars(base) if name[0].isupper()}
+    assert names <= vars(servicer).keys()
 
 
 async def test_reflection_lists_the_services(served: Served) -> None:

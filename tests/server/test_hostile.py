@@ -16,7 +16,6 @@ import grpc.aio
 import numpy as np
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -57,13 +56,13 @@ class Target:
         self._runner = runner
         self.seen: set[grpc.StatusCode] = set()
 
-    def hold(self, attack: Callable[["Target"], Awaitable[None]]) -> None:
-        """Attack, and be a good neighbour meanwhile."""
+    def hold(self, *attacks: Callable[[], Awaitable[None]]) -> None:
+        """Attack in several ways at a time, and be a good neighbour meanwhile."""
 
-        async def both() -> None:
-            await asyncio.gather(attack(self), self._be_neighbour())
+        async def all_at_once() -> None:
+            await asyncio.gather(*(attack() for attack in attacks), self._be_neighbour())
 
-        self._runner.run(both())
+        self._runner.run(all_at_once())
 
     async def unary(self, method: MethodDescriptor, content: bytes) -> None:
         """Call a method."""
@@ -124,17 +123,30 @@ def target(repository: Path, tmp_path: Path) -> Iterator[Target]:
             runner.run(serving.__aexit__(None, None, None))
 
 
-def calls(
-    make: Callable[[MethodDescriptor], st.SearchStrategy[Any]],
-) -> st.SearchStrategy[tuple[MethodDescriptor, Any]]:
-    return st.sampled_from(UNARY).flatmap(lambda method: st.tuples(st.just(method), make(method)))
+def whole(method: MethodDescriptor) -> st.SearchStrategy[bytes]:
+    return requests_of(method).map(lambda request: request.SerializeToString())
+
+
+@functools.cache
+def calls(method: MethodDescriptor) -> st.SearchStrategy[tuple[MethodDescriptor, bytes]]:
+    return st.tuples(st.just(method), whole(method))
+
+
+@functools.cache
+def mangled_calls(method: MethodDescriptor) -> st.SearchStrategy[tuple[MethodDescriptor, bytes]]:
+    return st.tuples(st.just(method), mangled(method))
+
+
+@functools.cache
+def streams(method: MethodDescriptor) -> st.SearchStrategy[tuple[MethodDescriptor, list[bytes]]]:
+    return st.tuples(st.just(method), st.lists(whole(method) | whole(method) | mangled(method), max_size=4))
 
 
 def test_messages_that_fit_the_schema(target: Target) -> None:
     @MANY
-    @given(calls(requests_of))
-    def attack(call: tuple[MethodDescriptor, Message]) -> None:
-        target.hold(lambda it: it.unary(call[0], call[1].SerializeToString()))
+    @given(st.lists(st.sampled_from(UNARY).flatmap(calls), min_size=1, max_size=3))
+    def attack(some: list[tuple[MethodDescriptor, bytes]]) -> None:
+        target.hold(*(functools.partial(target.unary, *call) for call in some))
 
     attack()
     assert target.seen >= {grpc.StatusCode.OK, *CALLERS_FAULTS} - {grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -142,24 +154,19 @@ def test_messages_that_fit_the_schema(target: Target) -> None:
 
 def test_bytes_that_fit_nothing(target: Target) -> None:
     @MANY
-    @given(calls(mangled))
-    def attack(call: tuple[MethodDescriptor, bytes]) -> None:
-        target.hold(lambda it: it.unary(*call))
+    @given(st.lists(st.sampled_from(UNARY).flatmap(mangled_calls), min_size=1, max_size=3))
+    def attack(some: list[tuple[MethodDescriptor, bytes]]) -> None:
+        target.hold(*(functools.partial(target.unary, *call) for call in some))
 
     attack()
     assert target.seen >= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
 
 
 def test_streams(target: Target) -> None:
-    @functools.cache
-    def contents(method: MethodDescriptor) -> st.SearchStrategy[list[bytes]]:
-        whole = requests_of(method).map(lambda request: request.SerializeToString())
-        return st.lists(whole | whole | mangled(method), max_size=4)
-
     @MANY
-    @given(st.sampled_from(STREAMS).flatmap(lambda method: st.tuples(st.just(method), contents(method))))
-    def attack(call: tuple[MethodDescriptor, list[bytes]]) -> None:
-        target.hold(lambda it: it.stream(*call))
+    @given(st.sampled_from(STREAMS).flatmap(streams))
+    def attack(stream: tuple[MethodDescriptor, list[bytes]]) -> None:
+        target.hold(functools.partial(target.stream, *stream))
 
     attack()
     assert target.seen >= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}

@@ -222,6 +222,7 @@ def test_a_stream_answers_in_order_each_error_its_own(client: Any) -> None:
         if count:
             assert error is None
             assert result.get_response().id == str(number)
+            assert result.get_response().parameters["triton_final_response"].bool_param
             np.testing.assert_allclose(result.as_numpy("codings"), Autoencoder().encode(images(count)), atol=1e-5)
         else:
             assert "inputs.data: expected finite values in [0, 1], got nan in row 0" in error.message()

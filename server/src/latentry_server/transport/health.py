@@ -6,7 +6,12 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2 import (
+    HealthCheckRequest,
+    HealthCheckResponse,
+    HealthListRequest,
+    HealthListResponse,
+)
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from latentry_server.repository.models import ModelRepository
@@ -34,6 +39,14 @@ class Health(HealthServicer):  # type: ignore[misc]  # the package publishes no 
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return HealthCheckResponse(status=status)
+
+    async def List(self, request: HealthListRequest, context: Context) -> HealthListResponse:  # noqa: ARG002
+        """Tell the health of every service."""
+        versions = [(status.name, f"{status.name}/{status.version}") for status in self._repository.statuses()]
+        services = {SERVER, *(service for pair in versions for service in pair)}
+        return HealthListResponse(
+            statuses={service: HealthCheckResponse(status=self._status(service)) for service in services}
+        )
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:
         """Tell one service's health whenever it changes, until the server shuts down."""

@@ -162,7 +162,9 @@ class OpenInferenceService(GRPCInferenceServiceServicer):
     async def _answer(self, request: messages.ModelInferRequest, context: Context) -> messages.ModelStreamInferResponse:
         """Answer one request of a stream, its error included."""
         try:
-            return messages.ModelStreamInferResponse(infer_response=await self._infer(request, context))
+            response = await self._infer(request, context)
+            response.parameters["triton_final_response"].bool_param = True  # some clients wait for it
+            return messages.ModelStreamInferResponse(infer_response=response)
         except Exception as error:  # noqa: BLE001 (statuses logs what nobody expected)
             return messages.ModelStreamInferResponse(
                 error_message=to_status(error).message,
