@@ -17,7 +17,7 @@ STOP_TIMEOUT_S = 60
 
 
 @contextmanager
-def serve(repository: Path, *flags: str) -> Iterator[str]:
+def serve(repository: Path | str, *flags: str) -> Iterator[str]:
     """Run `latentry-server` on a free port, yield its address, and see that SIGTERM ends it well."""
     command: list[str | Path] = [COMMANDS / "latentry-server", "--repository", repository]
     with TemporaryFile("w+") as log:

@@ -8,8 +8,10 @@ from tempfile import TemporaryDirectory
 
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.metrics import Metrics
+from latentry_server.repository.local_store import LocalStore
 from latentry_server.repository.models import ModelRepository
 from latentry_server.repository.selection import Selection
+from latentry_server.repository.store import Store
 from latentry_server.sessions.devices import Device
 from latentry_server.sessions.onnx import OnnxRuntime, OnnxSession
 from latentry_server.sessions.session import Runtime, Session
@@ -40,7 +42,7 @@ class HookedRuntime:
 
 @asynccontextmanager
 async def open_repository(
-    folder: Path,
+    repository: Path | Store,
     *,
     poll_interval_s: float | None = None,
     load_timeout_s: float | None = None,
@@ -49,8 +51,8 @@ async def open_repository(
     registry: CollectorRegistry | None = None,
 ) -> AsyncIterator[ModelRepository]:
     """Start a repository, and close it."""
-    repository = ModelRepository(
-        folder,
+    opened = ModelRepository(
+        LocalStore(repository) if isinstance(repository, Path) else repository,
         selection=Selection.parse(models),
         runtime=runtime,
         limits=BatchingLimits(max_batch_rows=16, max_queue_rows=2048),
@@ -58,11 +60,11 @@ async def open_repository(
         poll_interval_s=poll_interval_s,
         load_timeout_s=load_timeout_s,
     )
-    await repository.start()
+    await opened.start()
     try:
-        yield repository
+        yield opened
     finally:
-        await repository.close()
+        await opened.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -49,7 +49,7 @@ async def serve(repository: Path, **settings: Any) -> AsyncIterator[Served]:
         "load_timeout_s": 0,
         "drain_refuse_s": 0,
     }
-    server = Server(Settings(repository=repository, **(values | settings)))
+    server = Server(Settings(repository=str(repository), **(values | settings)))
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

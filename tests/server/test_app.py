@@ -48,6 +48,11 @@ async def test_the_command_serves_and_says_where_and_what(repository: Path) -> N
     [
         ({"port": 70000}, "port: expected 0 to 65535, got 70000"),
         ({"repository": "nowhere"}, "repository: expected a readable folder, got nowhere: No such file or directory"),
+        ({"repository": "nonsense://models"}, "repository: Protocol not known: nonsense"),
+        (
+            {"repository": "memory://models", "cache_dir": f"{os.devnull}/x"},
+            "cache_dir: cannot be used: Not a directory",
+        ),
         ({"device": "tpu"}, "device: expected auto, cpu, cuda or cuda:<index>, got 'tpu'"),
         ({"token_file": "nowhere"}, "token_file: cannot read nowhere: No such file or directory"),
         ({"token_file": os.devnull}, "token_file: expected a token a line, got an empty file"),
@@ -193,7 +198,7 @@ async def test_a_signal_during_the_start_loads_no_further_model(
         opened.append(None)
 
     monkeypatch.setattr(app, "OnnxRuntime", lambda **_: HookedRuntime(wait))
-    settings = Settings(repository=tmp_path, port=0, metrics_port=0, drain_refuse_s=0, load_timeout_s=0)
+    settings = Settings(repository=str(tmp_path), port=0, metrics_port=0, drain_refuse_s=0, load_timeout_s=0)
     running = asyncio.create_task(app.run(settings))
     assert await asyncio.to_thread(opening.wait, 60)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -201,7 +201,7 @@ async def test_a_repository_that_cannot_be_listed_keeps_serving(
     publish(folder, 1)
     async with open_repository(folder, poll_interval_s=POLL_S) as repository:
         folder.rename(tmp_path / "away")
-        await until(lambda: "looking into" in caplog.text)
+        await until(lambda: "cannot be listed: No such file or directory" in caplog.text)
         await encode(repository)
         with pytest.raises(ModelNotReadyError, match="the repository cannot be listed: No such file or directory"):
             await repository.load("stacked")

@@ -22,8 +22,9 @@ def test_without_flags_the_defaults_hold() -> None:
 
 def test_every_setting_is_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     other: dict[str, Any] = {
-        "host": "::1", "device": "cpu", "repository": "elsewhere", "models": "a,b/3", "log_level": "debug",
-        "tls_cert_file": "a.pem", "tls_key_file": "b.pem", "tls_client_ca_file": "c.pem", "token_file": "token",
+        "host": "::1", "device": "cpu", "repository": "elsewhere", "models": "a,b/3", "cache_dir": "cache",
+        "log_level": "debug", "tls_cert_file": "a.pem", "tls_key_file": "b.pem", "tls_client_ca_file": "c.pem",
+        "token_file": "token",
     }  # fmt: skip
     names = [field.name for field in dataclasses.fields(Settings)]
     values = {name: other.get(name, "17000") for name in names} | {"max_message_mib": "17"}

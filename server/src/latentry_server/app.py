@@ -28,6 +28,8 @@ from latentry_server.metrics_server import MetricsServer
 from latentry_server.operations.call import Limits
 from latentry_server.ports import address
 from latentry_server.repository.models import ModelRepository
+from latentry_server.repository.store import Store
+from latentry_server.repository.stores import open_store
 from latentry_server.repository.version import ModelState
 from latentry_server.sessions.devices import Device, resolve_device
 from latentry_server.sessions.onnx import OnnxRuntime
@@ -96,7 +98,7 @@ class Server:
         self._metrics_server: MetricsServer | None = None
         self._device = _resolve_device(settings.device)
         self.repository = ModelRepository(
-            settings.repository,
+            _open_store(settings),
             selection=settings.selection,
             runtime=OnnxRuntime(
                 device=self._device, num_threads=settings.threads or max(1, available_cpus() // settings.workers)
@@ -228,6 +230,13 @@ def _open_telemetry(endpoint: str) -> "Telemetry | None":
         missing = "OpenTelemetry, which pip install 'latentry-server[tracing]' brings"
         raise StartError(f"otlp_endpoint: expected {missing}, got: {error}") from error
     return Telemetry(endpoint)
+
+
+def _open_store(settings: Settings) -> Store:
+    try:
+        return open_store(settings.repository, cache=settings.cache_dir, max_cache_bytes=settings.cache_mib * MIB)
+    except ValueError as error:
+        raise StartError(str(error)) from error
 
 
 def _resolve_device(requested: str) -> Device:

@@ -20,8 +20,14 @@ class Settings:
     port: int = 50051
     """Port of the gRPC API; 0 picks a free one and prints it."""
 
-    repository: Path = Path("models")
-    """Folder of the bundles: <model>/<version>/."""
+    repository: str = "models"
+    """Folder of the bundles, <model>/<version>/, or an fsspec URL of it, such as s3://bucket/models."""
+
+    cache_dir: Path | None = None
+    """Folder that keeps what a repository behind a URL has sent; none: a temporary one."""
+
+    cache_mib: int = 4096
+    """Most MiB kept there; more only while it is in use."""
 
     models: str = "*"
     """What is loaded, separated by commas: * for the newest version of every model, <model> for the newest of one,
@@ -129,6 +135,7 @@ class Settings:
             "max_delay_ms",
             "poll_interval_s",
             "load_timeout_s",
+            "cache_mib",
             "drain_timeout_s",
             "drain_refuse_s",
         ):

@@ -1,29 +1,30 @@
-"""The models of a repository folder: which versions there are, which are loaded, which one answers."""
+"""The models of a repository: which versions there are, which are loaded, which one answers."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
+from typing import Any, TypeVar
 
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.errors import ModelNotFoundError, ModelNotReadyError, VersionNotFoundError, VersionNotLoadedError
 from latentry_server.metrics import Metrics
-from latentry_server.repository.listing import list_models
 from latentry_server.repository.loaded_model import LoadedModel
 from latentry_server.repository.loading import Loader
 from latentry_server.repository.selection import Selection
-from latentry_server.repository.version import ModelState, ModelStatus, ModelVersion, Wish
+from latentry_server.repository.store import Store, StoreError
+from latentry_server.repository.version import ModelState, ModelStatus, ModelVersion, Wish, check_not_failed
 from latentry_server.sessions.session import Runtime
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 StateListener = Callable[[str, int, ModelState], None]
 
 
 class ModelRepository:
-    """The versions of a folder `<model>/<version>/`. All methods are called on the event loop.
+    """The versions of a repository. All methods are called on the event loop.
 
     By itself it keeps what is selected loaded: pinned versions, and the newest good version of models. A new one is
     ready and warm before the old one goes, a broken one leaves the old one serving. `load` adds a version, and `unload`
@@ -32,7 +33,7 @@ class ModelRepository:
 
     def __init__(
         self,
-        folder: Path,
+        store: Store,
         *,
         selection: Selection,
         runtime: Runtime,
@@ -41,10 +42,10 @@ class ModelRepository:
         poll_interval_s: float | None,
         load_timeout_s: float | None,
     ) -> None:
-        """Take the folder, and what runs its graphs.
+        """Take the repository, and what runs its graphs.
 
         Args:
-            folder: `<model>/<version>/`.
+            store: where the bundles are.
             selection: what is loaded without being asked for.
             runtime: how an ONNX file becomes a session.
             limits: those of each graph's queue and batches.
@@ -52,26 +53,26 @@ class ModelRepository:
             poll_interval_s: how often to look for changes; None: only at the start.
             load_timeout_s: how long a bundle is tried in another process before it is loaded; None: it is not.
         """
-        self._folder = folder
+        self._store = store
         self._selection = selection
         self._loader = Loader(runtime=runtime, limits=limits, metrics=metrics, timeout_s=load_timeout_s)
         self._poll_interval_s = poll_interval_s
         self._models: dict[str, list[ModelVersion]] = {}  # newest first; no model without a version
         self._listeners: list[StateListener] = []
         self._discovering = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load what is selected, then go on looking for changes.
 
         Raises:
-            ValueError: the folder cannot be listed.
+            ValueError: the repository cannot be listed.
         """
         try:
             await self._scan()
-        except OSError as error:
-            raise ValueError(f"repository: expected a readable folder, got {self._folder}: {error.strerror}") from error
+        except StoreError as error:
+            raise ValueError(f"repository: expected a readable folder, got {self._store}: {error}") from error
         if self._poll_interval_s is not None:
             self._polling = asyncio.create_task(self._poll(self._poll_interval_s), name="repository polling")
 
@@ -110,7 +111,7 @@ class ModelRepository:
         return self._find(name, version).status
 
     async def load(self, name: str, version: int = 0, *, pinned: bool = True) -> ModelStatus:
-        """Load a version, 0 = the newest in the folder, and wait until it is ready.
+        """Load a version, 0 = the newest in the repository, and wait until it is ready.
 
         A version that is named is pinned, unless told otherwise: it stays where a newer one is loaded.
 
@@ -122,17 +123,17 @@ class ModelRepository:
         """
         try:
             gone = await self._discover()
-        except OSError as error:
-            raise ModelNotReadyError(f"the repository cannot be listed: {error.strerror}") from error
+        except StoreError as error:
+            raise ModelNotReadyError(f"the repository cannot be listed: {error}") from error
         present = [found for found in self._versions(name) if found not in gone]
         found = next((found for found in present if version in (0, found.number)), None)
         if found is None:
             raise VersionNotFoundError(name, version) if present else ModelNotFoundError(name)
         found.wish = Wish.LOADED if version and pinned else Wish.NONE
-        await self._finish(found.load())
-        found.check_not_failed()
+        status = await self._finish(found.load())
+        check_not_failed(status)
         self._retire_older(present)
-        return found.status
+        return status
 
     async def unload(self, name: str, version: int = 0) -> list[ModelStatus]:
         """Unload a version, 0 = all that are loaded, and wait until their requests in flight are answered.
@@ -178,8 +179,10 @@ class ModelRepository:
             await asyncio.sleep(interval_s - time.monotonic() % interval_s)
             try:
                 await self._scan()
+            except StoreError as error:
+                logger.error("the repository %s cannot be listed: %s", self._store, error)  # noqa: TRY400 - all is said
             except Exception:
-                logger.exception("looking into %s", self._folder)
+                logger.exception("looking into %s", self._store)
 
     async def _scan(self) -> None:
         gone = await self._discover()
@@ -194,34 +197,33 @@ class ModelRepository:
             self._start(self._forget(version))
 
     async def _discover(self) -> list[ModelVersion]:
-        """Add the versions that are new in the folder; return those that are gone from it."""
+        """Add the versions that are new in the repository; return those that are gone from it."""
         async with self._discovering:  # a listing is compared to what is known before another one adds to it
-            listing = await asyncio.to_thread(list_models, self._folder)
-            found = {(name, int(folder.name)): folder for name, folders in listing.items() for folder in folders or ()}
+            listing = await asyncio.to_thread(self._store.versions)
+            found = {(name, number) for name, numbers in listing.items() for number in numbers or ()}
             known = {(version.name, version.number): version for version in self._all()}
-            for name, number in sorted(found.keys() - known.keys()):
-                version = ModelVersion(found[name, number], loader=self._loader, on_change=self._notify)
+            for name, number in sorted(found - known.keys()):
+                version = ModelVersion(name, number, store=self._store, loader=self._loader, on_change=self._notify)
                 if (name, number) in self._selection.pinned:
                     version.wish = Wish.LOADED
                 self._models.setdefault(name, []).append(version)
                 self._models[name].sort(key=lambda version: -version.number)
                 await version.look()
-        unknown = {name for name, folders in listing.items() if folders is None}
+        unknown = {name for name, numbers in listing.items() if numbers is None}
         return [version for key, version in known.items() if key not in found and version.name not in unknown]
 
     async def _load_wished(self, versions: list[ModelVersion]) -> None:
         """Load what is pinned, or was asked for and could not be loaded then."""
         for version in versions:
-            if version.wish is Wish.LOADED and await version.is_worth_loading():
-                await self._finish(version.load())
+            if version.wish is Wish.LOADED:
+                await self._finish(version.load(if_changed=True))
 
     async def _load_newest(self, versions: list[ModelVersion]) -> None:
         """Load the newest good version, unless what was unloaded on request is newer."""
         for version in versions:
             if version.wish is Wish.UNLOADED:
                 return
-            if await version.is_worth_loading():
-                await self._finish(version.load())
+            await self._finish(version.load(if_changed=True))
             if version.state is ModelState.READY:
                 return
 
@@ -242,15 +244,15 @@ class ModelRepository:
         if not versions:
             self._models.pop(version.name, None)
 
-    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _start(self, work: Coroutine[None, None, Result]) -> asyncio.Task[Result]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _finish(self, work: Coroutine[None, None, None]) -> None:
+    async def _finish(self, work: Coroutine[None, None, Result]) -> Result:
         """Do work that goes on where the caller who waits for it is cancelled."""
-        await asyncio.shield(self._start(work))
+        return await asyncio.shield(self._start(work))
 
     def _notify(self, name: str, version: int, state: ModelState) -> None:
         for listener in self._listeners:

@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from pathlib import Path
 
 from latentry.v1 import manifest_pb2
 
 from latentry_server.errors import BundleInvalidError, ModelNotReadyError, one_line
-from latentry_server.repository.bundle import read_manifest
 from latentry_server.repository.loaded_model import LoadedModel
 from latentry_server.repository.loading import Loader
+from latentry_server.repository.store import Fingerprint, Store, StoreError
 
 logger = logging.getLogger(__name__)
-
-Fingerprint = tuple[tuple[str, int, int], ...]
 
 
 class ModelState(StrEnum):
@@ -49,15 +46,29 @@ class ModelStatus:
     manifest: manifest_pb2.Manifest | None
 
 
+def check_not_failed(status: ModelStatus) -> None:
+    """Raise BundleInvalidError if the version was refused."""
+    if status.state is ModelState.FAILED:
+        raise BundleInvalidError(f"model {status.name!r} version {status.version}: {status.error}")
+
+
 class ModelVersion:
     """One version. Used on the event loop; reading and loading run in a worker thread."""
 
-    def __init__(self, folder: Path, *, loader: Loader, on_change: Callable[[str, int, ModelState], None]) -> None:
-        self.name = folder.parent.name
-        self.number = int(folder.name)
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        *,
+        store: Store,
+        loader: Loader,
+        on_change: Callable[[str, int, ModelState], None],
+    ) -> None:
+        self.name = name
+        self.number = number
         self.wish = Wish.NONE
         self.state = ModelState.UNLOADED
-        self._folder = folder
+        self._store = store
         self._loader = loader
         self._on_change = on_change
         self._error = ""
@@ -84,7 +95,7 @@ class ModelVersion:
             BundleInvalidError: it was refused.
             ModelNotReadyError: it is not ready for another reason.
         """
-        self.check_not_failed()
+        check_not_failed(self.status)
         if self.state is not ModelState.READY or self._model is None:
             raise ModelNotReadyError(f"model {self.name!r} version {self.number} is {self.state.lower()}")
         self._num_leases += 1
@@ -96,46 +107,52 @@ class ModelVersion:
             if not self._num_leases:
                 self._unused.set()
 
-    def check_not_failed(self) -> None:
-        """Raise BundleInvalidError if the version was refused."""
-        if self.state is ModelState.FAILED:
-            raise BundleInvalidError(f"model {self.name!r} version {self.number}: {self._error}")
-
     def is_there(self) -> bool:
-        """Tell whether the folder is there."""
-        return self._folder.is_dir()
+        """Tell whether the repository has it."""
+        return self._store.has(self.name, self.number)
 
     async def look(self) -> None:
         """Read the manifest, so that the version can be listed before it is loaded; a broken one is found by `load`."""
         if self.state is ModelState.UNLOADED and self._manifest is None:
             try:
-                self._manifest = await asyncio.to_thread(read_manifest, self._folder)
-            except BundleInvalidError:
+                self._manifest = await asyncio.to_thread(self._store.read_manifest, self.name, self.number)
+            except (BundleInvalidError, StoreError):
                 return
 
-    async def load(self) -> None:
-        """Load and warm up, unless ready. Ends READY or FAILED, and never raises."""
+    async def load(self, *, if_changed: bool = False) -> ModelStatus:
+        """Load and warm up, unless ready, and return what came of it: READY or FAILED. Never raises.
+
+        With `if_changed`, what has failed is left as it is until its files have changed.
+        """
         async with self._lock:
             if self.state is ModelState.READY:
-                return
+                return self.status
+            fingerprint = await asyncio.to_thread(self._store.fingerprint, self.name, self.number)
+            if if_changed and self.state is ModelState.FAILED and fingerprint == self._failed_on:
+                return self.status
             self._error = ""
+            self._failed_on = fingerprint
             self._set_state(ModelState.LOADING)
-            self._failed_on = await asyncio.to_thread(_fingerprint, self._folder)
             try:
                 self._manifest = None
-                self._manifest = await asyncio.to_thread(read_manifest, self._folder)
-                self._model = await self._loader.load(self._folder, self._manifest)
+                self._manifest = await asyncio.to_thread(self._store.read_manifest, self.name, self.number)
+                folder = await asyncio.to_thread(self._store.fetch, self.name, self.number, self._manifest)
+                self._model = await self._loader.load(folder, self._manifest)
             except BundleInvalidError as error:
                 self._refuse(one_line(error))
+            except (StoreError, OSError) as error:
+                self._failed_on = None  # not the bundle's fault: it is tried again at the next look
+                self._refuse(f"loading failed: {one_line(error)}")
             except Exception as error:
                 logger.exception("loading %r version %d", self.name, self.number)
-                self._failed_on = None  # not the bundle's fault: a full disk, for example
+                self._failed_on = None
                 self._refuse(f"loading failed: {one_line(error)}")
             else:
                 self._failed_on = None
                 logger.info("loaded %r version %d", self.name, self.number)
                 self._loader.metrics.model_loads.labels(model=self.name, result="success").inc()
                 self._set_state(ModelState.READY)
+            return self.status
 
     async def unload(self) -> None:
         """Take no new requests, answer those in flight, free the sessions; nothing happens unless ready."""
@@ -149,12 +166,6 @@ class ModelVersion:
             logger.info("unloaded %r version %d", self.name, self.number)
             self._set_state(ModelState.UNLOADED)
 
-    async def is_worth_loading(self) -> bool:
-        """Tell whether a load could make it ready: what failed is tried again once its folder has changed."""
-        if self.state is not ModelState.FAILED:
-            return True
-        return await asyncio.to_thread(_fingerprint, self._folder) != self._failed_on
-
     def _refuse(self, error: str) -> None:
         self._error = error
         logger.error("refused %r version %d: %s", self.name, self.number, error)
@@ -166,12 +177,3 @@ class ModelVersion:
         loaded = state is ModelState.READY
         self._loader.metrics.model_loaded.labels(model=self.name, version=str(self.number)).set(loaded)
         self._on_change(self.name, self.number, state)
-
-
-def _fingerprint(folder: Path) -> Fingerprint:
-    """Name, time and size of every file, of a link its own, wherever it leads: cheap to compare."""
-    try:
-        found = [(path.name, path.lstat()) for path in folder.iterdir()]
-    except OSError:
-        return ()
-    return tuple(sorted((name, file.st_mtime_ns, file.st_size) for name, file in found))
