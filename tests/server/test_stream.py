@@ -194,6 +194,26 @@ async def test_a_client_that_stops_reading_soon_has_no_more_requests_read() -> N
     assert len(held.written) == 50
 
 
+async def test_a_client_that_stops_reading_does_not_fill_the_servers_memory(repository: Path) -> None:
+    """Of many answers of 256 KiB, few are made before they are read; and then all are."""
+    labels = {"grpc_type": "bidi_stream", "grpc_service": "latentry.v1.InferenceService", "grpc_method": "Stream"}
+    async with serve(repository, max_stream_requests=8, max_queue_rows=2**18) as served:
+
+        def num_received() -> float:
+            return served.server.registry.get_sample_value("grpc_server_msg_received_total", labels) or 0
+
+        sample = messages.SampleRequest(model="gan", count=4096, seed=1)
+        requests = [messages.StreamRequest(request_id=str(number), sample=sample) for number in range(200)]
+        stream = served.inference.Stream(iter(requests))
+        before = -1.0
+        while num_received() != before or before < 8:  # until nothing more is read
+            before = num_received()
+            await asyncio.sleep(0.2)
+        assert before < 100
+        answered = {response.request_id async for response in stream if response.HasField("sample")}
+        assert answered == {request.request_id for request in requests}
+
+
 async def test_cancellation_cancels_the_work() -> None:
     held = Held(max_in_flight=4)
     running = asyncio.create_task(held.stream.run(held.requests(3)))

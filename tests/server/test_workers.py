@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -143,6 +144,26 @@ def refuses(address: str) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+async def test_an_emptied_repository_leaves_workers_that_take_up_what_comes(repository: Path) -> None:
+    async def codes(address: str) -> set[grpc.StatusCode]:
+        async with channels(address) as opened:
+            calls = [InferenceServiceStub(channel).Encode(encode()) for channel in opened]
+            return {await call.code() for call in calls}
+
+    with process(repository=repository, workers=2, poll_interval_s=0.2) as (_, address, _lines):
+        assert await codes(address) == {grpc.StatusCode.OK}
+        for name in ("stacked", "vae"):
+            shutil.rmtree(repository / name)
+        async with asyncio.timeout(60):
+            while await codes(address) != {grpc.StatusCode.NOT_FOUND}:
+                pass
+        assert ask_health(address) == "SERVING"
+        Autoencoder().write(repository)
+        async with asyncio.timeout(60):
+            while await codes(address) != {grpc.StatusCode.OK}:
+                pass
 
 
 def ask_health(address: str) -> str:

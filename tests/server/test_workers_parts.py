@@ -4,9 +4,11 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from latentry_server import app
 from latentry_server.errors import (
     BundleInvalidError,
     LatentryError,
@@ -15,6 +17,9 @@ from latentry_server.errors import (
     VersionNotLoadedError,
 )
 from latentry_server.ports import reserve_port
+from latentry_server.sessions.devices import Device
+from latentry_server.sessions.onnx import OnnxRuntime
+from latentry_server.settings import Settings
 from latentry_server.workers.counts import add_up
 from latentry_server.workers.link import Link, LinkClosedError
 from latentry_server.workers.relay import Relay
@@ -157,6 +162,29 @@ async def test_a_worker_that_has_gone_is_no_error() -> None:
     assert await relay.act(one, "load", "vae", 1) == (1,)
     relay.leave(gone)
     assert await relay.act(one, "load", "vae", 1) == (1,)
+
+
+# Threads
+
+
+@pytest.mark.parametrize(("threads", "workers", "expected"), [(0, 1, 8), (0, 2, 4), (0, 16, 1), (3, 2, 3)])
+def test_workers_share_the_cpus(
+    threads: int, workers: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def open_runtime(*, device: Device, num_threads: int) -> OnnxRuntime:
+        opened.append(num_threads)
+        return OnnxRuntime(device=device, num_threads=num_threads)
+
+    monkeypatch.setattr(app, "available_cpus", lambda: 8)
+    monkeypatch.setattr(app, "OnnxRuntime", open_runtime)
+
+    async def make() -> None:
+        app.Server(Settings(repository=tmp_path, device="cpu", threads=threads, workers=workers))
+
+    asyncio.run(make())
+    assert opened == [expected]
 
 
 # Counts

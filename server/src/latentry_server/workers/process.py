@@ -33,6 +33,8 @@ class WorkerProcess:
         self._relay = relay
         self._on_ready = on_ready
         self._process: asyncio.subprocess.Process | None = None
+        self._is_stopped = False
+        self._has_ended = False
         self._link = Link(
             {
                 "introduce": self._introduce,
@@ -54,17 +56,21 @@ class WorkerProcess:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable, "-P", "-m", "latentry_server.workers.worker", stdin=theirs.fileno(), process_group=0
                 )
+            if self._is_stopped:  # while it was being started
+                self.stop()
             code = await self._process.wait()
             self.error = self.error or _describe(code)
         except OSError as error:
             self.error = f"cannot start a process: {error.strerror}"
         finally:
             self.is_ready = False
+            self._has_ended = True
             self._link.close()
             self._relay.leave(self)
 
     def stop(self) -> None:
         """Have it answer what it has let in, and end."""
+        self._is_stopped = True
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -92,7 +98,10 @@ class WorkerProcess:
         return self.number, self._settings
 
     async def _join(self) -> None:
-        await self._relay.join(self)
+        with contextlib.suppress(LinkClosedError):
+            await self._relay.join(self)
+        if self._has_ended:
+            self._relay.leave(self)
 
     async def _ready(self) -> None:
         self.is_ready = True

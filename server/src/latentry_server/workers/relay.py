@@ -28,7 +28,7 @@ class Relay:
         self._acting = asyncio.Lock()
 
     async def join(self, member: Member) -> None:
-        """Have a new worker do what the others were asked before."""
+        """Have a new worker do what the others were asked before; LinkClosedError where it goes meanwhile."""
         async with self._acting:
             for (name, version), (action, pinned) in list(self._asked.items()):
                 try:

@@ -1,6 +1,7 @@
 """One worker: `python -m latentry_server.workers.worker`, whose standard input is the link to the supervisor."""
 
 import asyncio
+import contextlib
 import pickle
 import socket
 import sys
@@ -22,12 +23,15 @@ async def run(end: socket.socket) -> int:
     stop = stop_signal()
     worker = _Worker(stop)
     await worker.link.open(end)
-    number, settings = await worker.link.call("introduce")
-    logs.configure(settings.log_level, process=f"worker {number}")
     try:
+        number, settings = await worker.link.call("introduce")
+        logs.configure(settings.log_level, process=f"worker {number}")
         await worker.serve(settings)
     except StartError as error:
-        await worker.link.call("fail", str(error))
+        with contextlib.suppress(LinkClosedError):
+            await worker.link.call("fail", str(error))
+        return 1
+    except LinkClosedError:  # before it was ready: nobody called it
         return 1
     return 0
 
