@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc.aio
@@ -124,21 +125,28 @@ class Caller:
 
 
 @contextmanager
-def server(repository: Path, threads: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def server(repository: Path, threads: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Start a server, and give its process and address."""
     options = ("--repository", str(repository), "--port", "0", "--metrics-port", "0", "--device", "cpu")
     command = [*_COMMAND, *options, "--threads", str(threads), "--log-level", "info"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
+    with TemporaryDirectory() as folder:
+        log = Path(folder) / "server.log"  # a pipe that nobody reads would stop the server
+        with log.open("w") as stderr:
+            process = subprocess.Popen(command, stderr=stderr)
         try:
-            for line in process.stderr:
-                if found := _LISTENING.search(line):
-                    break
-            else:
-                raise RuntimeError("the server did not start")
-            yield process, found[1]
+            yield process, wait_until_listening(process, log)
         finally:
             process.terminate()
+            process.wait()
+
+
+def wait_until_listening(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait for the line that says where the server listens, and return its address."""
+    while process.poll() is None:
+        if found := _LISTENING.search(log.read_text()):
+            return found[1]
+        time.sleep(0.05)
+    raise RuntimeError(f"the server did not start: {log.read_text()}")
 
 
 async def watch_memory(pid: int) -> list[float]:
@@ -218,7 +226,7 @@ def main() -> None:
     parser.add_argument("--load", type=float, default=4.0, help="offered load, in peaks")
     parser.add_argument("--duration_s", type=float, default=60.0)
     parser.add_argument("--peak_s", type=float, default=10.0)
-    parser.add_argument("--timeout_s", type=float, default=2.0, help="each call's deadline")
+    parser.add_argument("--timeout_s", type=float, default=10.0, help="each call's deadline")
     parser.add_argument("--clients", type=int, default=16, help="connections")
     parser.add_argument("--threads", type=int, default=1, help="threads of each session")
     parser.add_argument("--output", type=Path, default=Path(".cache/benchmarks/overload.json"))

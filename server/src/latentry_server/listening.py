@@ -12,7 +12,6 @@ from latentry_server.settings import Settings
 
 # Whoever connects and does not say what it speaks is let go; gRPC's own limit is two minutes.
 _HANDSHAKE_TIMEOUT_MS = 10_000
-_NO_LIMIT = 2**31 - 1
 # How long the answer to a ping may take.
 _KEEPALIVE_TIMEOUT_MS = 20_000
 
@@ -34,9 +33,6 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_concurrent_streams", settings.max_connection_calls),
-        # Beyond these gRPC ends calls as CANCELLED, which says neither why nor when to try again: we refuse ourselves.
-        ("grpc.server.max_pending_requests", _NO_LIMIT),
-        ("grpc.server.max_pending_requests_hard_limit", _NO_LIMIT),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
         # Pings without calls are how callers find out that an idle connection is still good.
         ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(settings.min_ping_interval_s)),

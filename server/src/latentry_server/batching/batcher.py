@@ -246,7 +246,7 @@ class Batcher:
 
     def _fail_ended(self, entries: Sequence[Entry], ran_s: float) -> None:
         """Fail what a run that was ended leaves unanswered, all at once: each half could take as long again."""
-        logger.warning("%s: a run of %d requests was ended after %.3f s", self._name, len(entries), ran_s)
+        logger.debug("%s: a run of %d requests was ended after %.3f s", self._name, len(entries), ran_s)
         for entry in entries:
             if not entry.answer.done():
                 self._fail(entry, f"the run took longer than {self._limits.max_run_s:g} s")

@@ -16,7 +16,7 @@ from latentry_server.errors import InvalidInputError, LatentryError, Unauthentic
 from latentry_server.metrics import Metrics
 from latentry_server.tracing import CallTrace, Tracer, current_trace
 from latentry_server.transport.drain import Drain
-from latentry_server.transport.statuses import abort
+from latentry_server.transport.statuses import abort, to_grpc_status
 from latentry_server.transport.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._tokens = tokens
         self._tracer = tracer
         self._wrapped: dict[str, tuple[Handler, Labels]] = {}
+        self._refusals: dict[tuple[str, str], Handler] = {}
 
     async def intercept_service(
         self,
@@ -70,15 +71,29 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if _is_served(method):
                 self._drain.check(is_stream=labels[0] == _BIDI)
         except LatentryError as error:
-            return self._refuse(method, labels, error)
+            return self._refusal(method, labels, error)
         return wrapped
 
-    def _refuse(self, method: str, labels: Labels, error: LatentryError) -> Handler:
-        """Answer a call with an error, whatever kind of call it is."""
+    def _refusal(self, method: str, labels: Labels, error: LatentryError) -> Handler:
+        """Answer any kind of call with an error; made once, since a server that refuses has little time."""
+        key = method, str(error)
+        if key not in self._refusals:
+            self._refusals[key] = self._make_refusal(method, labels, error)
+        return self._refusals[key]
+
+    def _make_refusal(self, method: str, labels: Labels, error: LatentryError) -> Handler:
+        status = to_grpc_status(error)
+        started = self._metrics.grpc_started.labels(*labels)
+        handled = self._metrics.grpc_handled.labels(*labels, status.code.name)
+        handling_seconds = self._metrics.grpc_handling_seconds.labels(*labels)
 
         async def refuse(_requests: AsyncIterator[Any], context: Context) -> None:
-            async with self._call(method, labels, context):
-                raise error
+            started.inc()
+            handled.inc()
+            handling_seconds.observe(0)
+            if (trace := self._trace(method, labels, context)) is not None:
+                trace.end(status.code.value[0], status.code.name)
+            await context.abort_with_status(status)
 
         return grpc.stream_stream_rpc_method_handler(refuse)
 

@@ -40,8 +40,13 @@ _MAX_NAME_BYTES = 100
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> Never:
     """End a call with an exception's status."""
+    await context.abort_with_status(to_grpc_status(error))
+
+
+def to_grpc_status(error: Exception) -> grpc.Status:
+    """Make an exception's status as gRPC takes it, details included."""
     status: grpc.Status = rpc_status.to_status(to_status(error))
-    await context.abort_with_status(status)
+    return status
 
 
 def to_status(error: Exception) -> status_pb2.Status:
