@@ -139,7 +139,9 @@ def test_where_it_is_off_nothing_of_it_is_imported(repository: Path) -> None:
 async def test_without_the_extra_it_is_said_what_to_install(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.trace.propagation.tracecontext", None)
     monkeypatch.delitem(sys.modules, "latentry_server.telemetry", raising=False)
-    settings = Settings(repository=str(repository), port=0, metrics_port=0, device="cpu", otlp_endpoint="http://127.0.0.1:1")
+    settings = Settings(
+        repository=str(repository), port=0, metrics_port=0, device="cpu", otlp_endpoint="http://127.0.0.1:1"
+    )
     with pytest.raises(StartError, match=r"otlp_endpoint: expected OpenTelemetry, which pip install .*\[tracing\]"):
         app.Server(settings)
     with pytest.raises(ValueError, match=r"tracing: expected OpenTelemetry: pip install .*\[tracing\]"):

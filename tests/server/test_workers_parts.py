@@ -181,7 +181,7 @@ def test_workers_share_the_cpus(
     monkeypatch.setattr(app, "OnnxRuntime", open_runtime)
 
     async def make() -> None:
-        app.Server(Settings(repository=tmp_path, device="cpu", threads=threads, workers=workers))
+        app.Server(Settings(repository=str(tmp_path), device="cpu", threads=threads, workers=workers))
 
     asyncio.run(make())
     assert opened == [expected]
