@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from latentry_client import AsyncClient, Client, exceptions, requests
 from latentry_client.chunking import ChunkLimits
@@ -19,6 +19,7 @@ from latentry_client.merging import MIN_IN_FLIGHT, Batch, Call, Pools, merge, sp
 from tests.client.plain_service import PlainService, classified, decoded, encoded
 
 if TYPE_CHECKING:
+    from latentry.v1 import inference_service_pb2 as pb
     from latentry_client.request import RowRequest
 
 CONTEXT = exceptions.CallContext("Decode")
@@ -57,6 +58,7 @@ async def busy(async_client: AsyncClient, service: PlainService, images: np.ndar
 # The pool.
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(9, 40), st.integers(2, 8), st.integers(0, 99))
 def test_a_pool_keeps_order_and_bounds(counts: list[int], max_rows: int, max_in_flight: int, seed: int) -> None:
     random = Random(seed)
@@ -85,6 +87,25 @@ def test_a_pool_keeps_order_and_bounds(counts: list[int], max_rows: int, max_in_
     assert pool.is_empty
 
 
+@pytest.mark.parametrize(("compute_us", "taken"), [(100, [20]), (10_000, [5, 5, 5, 5])])
+def test_only_what_takes_long_is_spread_over_requests(compute_us: int, taken: list[int]) -> None:
+    pools: Pools[Future[Any]] = Pools(ChunkLimits(), max_in_flight=4)
+    request = cast("RowRequest[Any]", requests.encode("plain", np.zeros((1, 1, 4, 4))))
+    pool = pools.of(request)
+    assert pool is not None
+
+    def take(count: int) -> list[Batch[Future[Any]]]:
+        for _ in range(count):
+            pool.add(Call(request, Future[Any](), 0))
+        return list(iter(pool.take, None))
+
+    (first,) = take(2)  # nothing is known of the cost yet
+    response = PlainService().compute(cast("pb.EncodeRequest", first.request().whole()))
+    response.run.compute_us = compute_us
+    pool.answered(first, response)
+    assert [batch.request().rows for batch in take(20)] == taken
+
+
 def test_only_what_fits_is_merged() -> None:
     pools: Pools[Future[Any]] = Pools(ChunkLimits(max_rows=100, max_bytes=40), max_in_flight=2)
     for rows, fits in ((0, False), (1, True), (2, True), (3, False)):
@@ -94,6 +115,7 @@ def test_only_what_fits_is_merged() -> None:
     assert pools.of(bytes_) is not None
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.booleans())
 def test_a_merged_result_is_split_as_it_was_merged(counts: list[int], has_labels: bool) -> None:
     codings = np.random.default_rng(0).random((sum(counts), 2), np.float32)
@@ -346,7 +368,8 @@ async def test_a_short_deadline_among_long_ones_in_one_request(
     ]
     await asyncio.wait([calls[1], calls[3]])
     assert [call.done() for call in calls] == [False, True, False, True]
-    assert sent_rows(service) == [2, 2]
+    assert sum(sent_rows(service)) == 4
+    assert len(service.requests) == MIN_IN_FLIGHT
     service.gate.release(1000)
     results = await asyncio.gather(*calls, return_exceptions=True)
     for row in (0, 2):
@@ -357,13 +380,13 @@ async def test_a_short_deadline_among_long_ones_in_one_request(
 
 async def test_closing_ends_all_calls(address: str, service: PlainService, images: np.ndarray) -> None:
     client = AsyncClient(address)
-    calls = [asyncio.create_task(client.encode("gated", images[:1])) for _ in range(2)]
-    await until(lambda: len(service.requests) == 2)
+    calls = [asyncio.create_task(client.encode("gated", images[:1]))]
+    await until(lambda: len(service.requests) == 1)
     calls += [asyncio.create_task(client.encode("gated", images[:1])) for _ in range(5)]
     await asyncio.sleep(0)
     await client.close()
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [str(result) for result in results] == ["Encode of 'gated': the client is closed"] * 7
+    assert [str(result) for result in results] == ["Encode of 'gated': the client is closed"] * 6
     assert all(isinstance(result, exceptions.UnavailableError) for result in results)
     with pytest.raises(ValueError, match="the client is closed"):
         await client.encode("gated", images[:1])
@@ -400,7 +423,7 @@ async def test_nothing_is_kept_of_calls_that_are_over(async_client: AsyncClient,
     await asyncio.sleep(0.01)
     merger = async_client._merger
     assert merger is not None
-    assert (merger._pools._pools, merger._tasks, merger._to_flush) == ({}, {}, set())
+    assert (list(merger._pools.calls()), merger._tasks, merger._to_flush) == ([], {}, set())
 
 
 # The client for threads.

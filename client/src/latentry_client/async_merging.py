@@ -38,16 +38,17 @@ class AsyncMerger:
         self._send = send
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: Pools[Future] = Pools(limits, max_in_flight=max_in_flight)
+        self._is_closed = False
         self._to_flush: set[Pool[Future]] = set()
         self._tasks: dict[Batch[Future], asyncio.Task[None]] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_s = math.inf
 
-    def add(self, request: RowRequest[R], timeout_s: float) -> asyncio.Future[R] | None:
+    def add(self, request: RowRequest[R], timeout_s: float) -> Awaitable[R] | None:
         """Let a request be sent together with others: None where it is to be sent by itself, as it is large or empty.
 
-        The future ends with the caller's own result or error within its own timeout. Whoever cancels it calls
-        `forget_cancelled`.
+        What is returned ends with the caller's own result or error within its own timeout. Whoever is cancelled while
+        waiting for it calls `forget_cancelled`.
 
         Raises:
             RuntimeError: it is called from another event loop than before.
@@ -60,12 +61,17 @@ class AsyncMerger:
             return None
         answer: asyncio.Future[R] = loop.create_future()
         deadline_s = loop.time() + timeout_s
-        pool.add(Call(request, answer, deadline_s))
+        call = Call(request, answer, deadline_s)
+        is_first = pool.is_empty
+        pool.add(call)
         if deadline_s < self._alarm_s:
             self._set_alarm(loop, deadline_s)
-        if pool not in self._to_flush:  # so that all calls of one turn of the loop are sent together
-            self._to_flush.add(pool)
-            loop.call_soon(self._flush, pool)
+        if pool in self._to_flush:  # all calls of one turn of the loop are sent together
+            return answer
+        self._to_flush.add(pool)
+        if is_first:
+            return self._lead(pool, call, timeout_s)
+        loop.call_soon(self._flush, pool)
         return answer
 
     def forget_cancelled(self) -> None:
@@ -76,6 +82,7 @@ class AsyncMerger:
 
     async def close(self) -> None:
         """End all calls with UnavailableError."""
+        self._is_closed = True
         for call in self._pools.calls():
             if not call.answer.done():
                 call.answer.set_exception(UnavailableError("the client is closed", call=call.context()))
@@ -89,12 +96,44 @@ class AsyncMerger:
             raise RuntimeError("AsyncClient: expected all calls from one event loop, got a call from another one")
         self._loop = loop
 
+    async def _lead(self, pool: Pool[Future], call: Call[Future], timeout_s: float) -> Any:  # noqa: ANN401 - any result
+        """Run the first call of all: without a task and its switches where it has stayed alone."""
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            call.answer.cancel()
+            self._flush(pool)
+            raise
+        batch = pool.take()
+        if batch is None or batch.calls != [call]:
+            if batch is not None:
+                self._start(pool, batch)
+            self._flush(pool)
+            return await call.answer
+        self._flush(pool)
+        call.answer.cancel()  # nobody waits for it
+        try:
+            (outcome,) = pool.answered(batch, await self._send(batch.request(), timeout_s))
+        except asyncio.CancelledError:
+            if self._is_closed:
+                raise UnavailableError("the client is closed", call=call.context()) from None
+            raise
+        finally:
+            pool.finish(batch)
+            self._flush(pool)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
     def _flush(self, pool: Pool[Future]) -> None:
         self._to_flush.discard(pool)
         while batch := pool.take():
-            task = self._tasks[batch] = asyncio.create_task(self._run(pool, batch))
-            task.add_done_callback(partial(self._finish, pool, batch))
+            self._start(pool, batch)
         self._pools.tidy(pool)
+
+    def _start(self, pool: Pool[Future], batch: Batch[Future]) -> None:
+        task = self._tasks[batch] = asyncio.create_task(self._run(pool, batch))
+        task.add_done_callback(partial(self._finish, pool, batch))
 
     async def _run(self, pool: Pool[Future], batch: Batch[Future]) -> None:
         outcomes: Sequence[Any]

@@ -13,13 +13,13 @@ from latentry_client.channel import DEFAULT_ADDRESS, METHODS, Tls, endpoint
 from latentry_client.chunking import ChunkLimits
 from latentry_client.connections import DEFAULT_MAX_CONNECTIONS, ChannelT, Connections
 from latentry_client.exceptions import CallContext
-from latentry_client.merging import MIN_IN_FLIGHT
 from latentry_client.request import Request
 
 MergerT = TypeVar("MergerT")
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 _DEFAULT_LIMITS = ChunkLimits()
+_MIN_MERGED_IN_FLIGHT = 2  # so that one connection is no idle one: one request is computed while another one travels
 
 
 class BaseClient(ABC, Generic[ChannelT, MergerT]):
@@ -79,7 +79,7 @@ class BaseClient(ABC, Generic[ChannelT, MergerT]):
         self._max_attempts = max_attempts
         self._inject = _injector() if tracing else None
         self._connections: Connections[ChannelT] = Connections(self._open, max_connections=max_connections)
-        self._merger = self._make_merger(self._limits, max(MIN_IN_FLIGHT, max_connections)) if merge else None
+        self._merger = self._make_merger(self._limits, max(_MIN_MERGED_IN_FLIGHT, max_connections)) if merge else None
 
     @abstractmethod
     def _open(self) -> ChannelT:

@@ -28,10 +28,12 @@ from latentry_client.tensors import Array
 
 R = TypeVar("R")
 
-MIN_IN_FLIGHT = 2
-"""Requests of one kind that may be on the way whatever they carry: one is computed while the other one travels."""
-_WORTHWHILE_US = 5000
-"""Computing time that is worth one more request on the way, for a worker that is not busy yet."""
+MIN_IN_FLIGHT = 1
+"""Requests of one kind that may be on the way whatever they carry."""
+_WORTHWHILE_US = 1000
+"""Computing time that is worth another request on the way: it is more than what the request costs by itself."""
+_MAX_IDLE_POOLS = 100
+"""Pools that are kept without calls, for what they know of their operation's cost."""
 
 
 class Answer(Protocol):
@@ -93,13 +95,13 @@ class Pool(Generic[AnswerT]):
         Args:
             kind: what the calls have in common.
             max_rows: rows of one merged request; no call has more.
-            max_in_flight: merged requests that may be on the way, at least MIN_IN_FLIGHT.
+            max_in_flight: merged requests that may be on the way.
         """
         self.kind = kind
         self.max_rows = max_rows
         self._in_flight: set[Batch[AnswerT]] = set()
         self._max_in_flight = max_in_flight
-        self._worthwhile_rows = max_rows
+        self._worthwhile_rows: int | None = None
         self._waiting: list[Call[AnswerT]] = []
         self._waiting_rows = 0
         self._halves: deque[list[Call[AnswerT]]] = deque()
@@ -132,8 +134,9 @@ class Pool(Generic[AnswerT]):
             results = [result] if len(counts) == 1 else split(result, counts, batch.calls[0].context())
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for ever
             return self.failed(batch, error)
-        rows_per_us = sum(counts) / max(1, result.run.compute_us)
-        self._worthwhile_rows = max(1, min(self.max_rows, round(_WORTHWHILE_US * rows_per_us)))
+        worthwhile_rows = max(1, min(self.max_rows, _WORTHWHILE_US * sum(counts) // max(1, result.run.compute_us)))
+        # The most seen is the nearest to what rows cost: batch-mates and a busy machine only add to their time.
+        self._worthwhile_rows = max(self._worthwhile_rows or 1, worthwhile_rows)
         self.finish(batch)
         return results
 
@@ -167,8 +170,9 @@ class Pool(Generic[AnswerT]):
         """Count the requests that may go now: none where nothing waits."""
         if not (self._waiting or self._halves):
             return 0
-        worthwhile = len(self._in_flight) + self._waiting_rows // self._worthwhile_rows
-        return min(max(MIN_IN_FLIGHT, worthwhile), self._max_in_flight) - len(self._in_flight)
+        worthwhile = self._waiting_rows // (self._worthwhile_rows or self.max_rows)
+        wanted = max(MIN_IN_FLIGHT, len(self._in_flight) + worthwhile)
+        return min(wanted, self._max_in_flight) - len(self._in_flight)
 
     def _next_calls(self, num_free: int) -> list[Call[AnswerT]]:
         """Take an equal share of the rows that wait for each request that may go now."""
@@ -204,16 +208,17 @@ class Pools(Generic[AnswerT]):
         # What calls must have in common to be merged.
         kind = (request.operation, array.dtype, array.shape[1:], not request.labels)
         pool = self._pools.get(kind)
-        if pool is None:
-            pool = Pool(kind, max_rows=rows_per_call(request, self._limits), max_in_flight=self._max_in_flight)
-        if not 0 < len(array) <= pool.max_rows:
+        if pool is not None:
+            return pool if 0 < len(array) <= pool.max_rows else None
+        max_rows = rows_per_call(request, self._limits)
+        if not 0 < len(array) <= max_rows:
             return None
-        self._pools[kind] = pool
+        pool = self._pools[kind] = Pool(kind, max_rows=max_rows, max_in_flight=self._max_in_flight)
         return pool
 
     def tidy(self, pool: Pool[AnswerT]) -> None:
-        """Forget a pool that has no calls."""
-        if pool.is_empty:
+        """Forget a pool that has no calls, where there are many."""
+        if pool.is_empty and len(self._pools) > _MAX_IDLE_POOLS:
             self._pools.pop(pool.kind, None)
 
     def calls(self) -> Iterator[Call[AnswerT]]:

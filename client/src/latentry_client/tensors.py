@@ -100,9 +100,11 @@ def wire_dtype(array: Array) -> np.dtype[Any]:
 def to_tensor(array: Array) -> tensor_pb2.Tensor:
     """Put an array of any shape into a message."""
     dtype = wire_dtype(array)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which the server refuses by name
-        data = array.astype(dtype, copy=False).tobytes()
-    return tensor_pb2.Tensor(dtype=_DATA_TYPES[dtype.name], shape=array.shape, data=data)
+    if array.dtype != dtype:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which the server refuses by name
+            array = array.astype(dtype)
+    data_type = tensor_pb2.DATA_TYPE_UINT8 if dtype is _UINT8 else tensor_pb2.DATA_TYPE_FLOAT32
+    return tensor_pb2.Tensor(dtype=data_type, shape=array.shape, data=array.tobytes())
 
 
 def to_array(tensor: tensor_pb2.Tensor) -> Array:

@@ -80,13 +80,17 @@ class ThreadMerger:
 
     def _lead(self, pool: Pool[Future], batch: Batch[Future]) -> Any:  # noqa: ANN401 - any operation's result
         """Run a batch of one in its caller's thread, which costs a lone call nothing."""
-        request = batch.calls[0].request
         try:
-            return request.parse(self._send(request, batch.deadline_s - time.monotonic()))
+            response = self._send(batch.request(), batch.deadline_s - time.monotonic())
+            with self._lock:
+                (outcome,) = pool.answered(batch, response)
         finally:
             with self._lock:
                 pool.finish(batch)
             self._start_waiting(pool)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def _follow(self, call: Call[Future]) -> Any:  # noqa: ANN401 - any operation's result
         try:

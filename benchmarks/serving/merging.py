@@ -1,0 +1,142 @@
+"""Single images from many tasks of one AsyncClient, over plain unary calls, and what a lone call pays for the merging.
+
+    python -m benchmarks.serving.merging
+
+One server process, one load process; the cases take turns, and each figure is a median over the rounds.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import numpy as np
+import uvloop
+from latentry_client import AsyncClient, requests
+
+from benchmarks.machine import describe_machine
+
+MODEL = "stacked"
+UNARY_IN_FLIGHT = 64
+GOALS = {64: 8.0, 1024: 30.0}  # tasks: calls per second over those of plain unary calls
+LONE_GOAL = 1.05  # time of a lone call over that of one that is not merged
+ENCODE = "/latentry.v1.InferenceService/Encode"
+
+Call = Callable[[int], Awaitable[object]]
+
+
+async def calls_per_s(call: Call, num_tasks: int, duration_s: float) -> float:
+    """Have each task make one call after the other."""
+    num_calls = 0
+    end_s = time.perf_counter() + duration_s
+
+    async def caller(number: int) -> None:
+        nonlocal num_calls
+        while time.perf_counter() < end_s:
+            await call(number)
+            num_calls += 1
+
+    begin_s = time.perf_counter()
+    await asyncio.gather(*(caller(number) for number in range(num_tasks)))
+    return num_calls / (time.perf_counter() - begin_s)
+
+
+async def lone_ratio(merged: Call, alone: Call, num_pairs: int) -> float:
+    """Make lone calls in turn, so that both meet the same machine, and compare their medians."""
+    times_s: dict[Call, list[float]] = {merged: [], alone: []}
+    for _ in range(num_pairs):
+        for call, taken_s in times_s.items():
+            begin_s = time.perf_counter()
+            await call(0)
+            taken_s.append(time.perf_counter() - begin_s)
+    return statistics.median(times_s[merged]) / statistics.median(times_s[alone])
+
+
+async def measure(address: str, dtype: str, rounds: int, duration_s: float) -> dict[str, float]:
+    """Compare plain unary calls, the client's own without merging, and merged ones."""
+    images = np.random.default_rng(0).random((max(GOALS), 1, 1, 28, 28), np.float32)
+    if dtype == "uint8":
+        images = (images * 255).astype(np.uint8)
+    message = requests.encode(MODEL, images[0]).whole().SerializeToString()
+    figures: dict[str, list[float]] = {}
+    async with (
+        grpc.aio.insecure_channel(address) as channel,
+        AsyncClient(address) as merging,
+        AsyncClient(address, merge=False) as alone,
+    ):
+        unary: Any = channel.unary_unary(ENCODE)
+
+        async def call_unary(_number: int) -> None:
+            await unary(message)
+
+        async def call_merging(number: int) -> None:
+            await merging.encode(MODEL, images[number])
+
+        async def call_alone(number: int) -> None:
+            await alone.encode(MODEL, images[number])
+
+        for _ in range(rounds):
+            plain = await calls_per_s(call_unary, UNARY_IN_FLIGHT, duration_s)
+            taken = {
+                "unary": plain,
+                "not merged": await calls_per_s(call_alone, UNARY_IN_FLIGHT, duration_s),
+                "lone ratio": await lone_ratio(call_merging, call_alone, num_pairs=200),
+            }
+            for num_tasks in GOALS:
+                rate = await calls_per_s(call_merging, num_tasks, duration_s)
+                taken |= {f"{num_tasks} tasks": rate, f"{num_tasks} tasks over unary": rate / plain}
+            for name, figure in taken.items():
+                figures.setdefault(name, []).append(figure)
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+@contextmanager
+def serving(repository: Path) -> Iterator[str]:
+    """Run a server with one session thread and one worker; yields its address."""
+    command = str(Path(sys.executable).parent / "latentry-server")
+    flags = ["--repository", str(repository), "--port", "0", "--metrics-port", "0", "--device", "cpu", "--threads", "1"]
+    with subprocess.Popen([command, *flags], stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        for line in server.stderr:
+            if found := re.search(r"listening on (\S+:\d+)", line):
+                break
+        else:
+            raise RuntimeError("the server did not start")
+        try:
+            yield found[1]
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.stderr.read()
+
+
+def main() -> None:
+    """Measure, and print a table and a line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.merging")
+    parser.add_argument("--repository", type=Path, default=Path("models"))
+    parser.add_argument("--dtype", choices=("uint8", "float32"), default="uint8")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--duration-s", type=float, default=1.0, help="of each case in each round")
+    options = parser.parse_args()
+    machine = describe_machine()
+    with serving(options.repository) as address:
+        figures = uvloop.run(measure(address, options.dtype, options.rounds, options.duration_s))
+    for name in ("unary", "not merged", *(f"{num_tasks} tasks" for num_tasks in GOALS)):
+        print(f"{name:12} {figures[name]:9.0f} calls/s")
+    for num_tasks, goal in GOALS.items():
+        print(f"{num_tasks:4} tasks over unary: {figures[f'{num_tasks} tasks over unary']:.1f} (goal: {goal:g})")
+    print(f"a lone call over one that is not merged: {figures['lone ratio']:.3f} (goal: at most {LONE_GOAL})")
+    print(json.dumps({"machine": machine, "dtype": options.dtype, "figures": figures}))
+
+
+if __name__ == "__main__":
+    main()
