@@ -105,12 +105,12 @@ def _read_typed(tensor: messages.ModelInferRequest.InferInputTensor, field: str)
     if filled != [contents]:
         expected = f"{contents}, as the datatype is {tensor.datatype}, or raw_input_contents"
         raise InvalidInputError(f"{field}.contents", expected=expected, got=", ".join(filled) or "nothing")
-    values = getattr(tensor.contents, contents)
-    if dtype == np.uint8 and max(values) > np.iinfo(np.uint8).max:
+    values = np.array(getattr(tensor.contents, contents))
+    if dtype == np.uint8 and values.max() > np.iinfo(np.uint8).max:
         raise InvalidInputError(
-            f"{field}.contents", expected="0 to 255, as the datatype is UINT8", got=str(max(values))
+            f"{field}.contents", expected="0 to 255, as the datatype is UINT8", got=str(values.max())
         )
-    return read_array(np.array(values, dtype).tobytes(), dtype, to_shape(tensor.shape, field), field)
+    return read_array(values.astype(dtype).tobytes(), dtype, to_shape(tensor.shape, field), field)
 
 
 def _filled(tensor: messages.ModelInferRequest.InferInputTensor) -> list[str]:
