@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 
@@ -16,6 +18,7 @@ from latentry_server.errors import InvalidInputError, LatentryError, Unauthentic
 from latentry_server.metrics import Metrics
 from latentry_server.tracing import CallTrace, Tracer, current_trace
 from latentry_server.transport.drain import Drain
+from latentry_server.transport.parsing import check_fields, has_repeated_parts
 from latentry_server.transport.statuses import abort, to_grpc_status
 from latentry_server.transport.tokens import Tokens
 
@@ -102,12 +105,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         received = self._metrics.grpc_msg_received.labels(*labels)
         sent = self._metrics.grpc_msg_sent.labels(*labels)
 
+        request_type = _request_type(method)
+        can_grow = has_repeated_parts(request_type)
+
         def deserialize(message: bytes) -> Any:  # noqa: ANN401
             # Handed on as the error that it is: gRPC would end the call as UNKNOWN, or let a stream wait for ever.
             try:
+                if can_grow:
+                    check_fields(message, request_type)
                 return handler.request_deserializer(message)
-            except DecodeError as error:
+            except InvalidInputError as error:
                 return error
+            except DecodeError:
+                return InvalidInputError("request", expected="a message of the method's type", got="other bytes")
 
         def around(context: Context) -> AbstractAsyncContextManager[None]:
             return self._call(method, labels, context)
@@ -204,8 +214,8 @@ async def _count(requests: AsyncIterator[Any], received: Counter) -> AsyncIterat
 
 
 def _readable(request: Any) -> Any:  # noqa: ANN401
-    if isinstance(request, DecodeError):
-        raise InvalidInputError("request", expected="a message of the method's type", got="other bytes") from request
+    if isinstance(request, InvalidInputError):
+        raise request
     return request
 
 
@@ -217,6 +227,12 @@ async def _stream(behaviour: Awaitable[None] | AsyncGenerator[Any, None], contex
                 await context.write(response)
     else:
         await behaviour
+
+
+def _request_type(method: str) -> Descriptor:
+    """Look up what a method takes."""
+    service, _, name = method.removeprefix("/").partition("/")
+    return descriptor_pool.Default().FindServiceByName(service).methods_by_name[name].input_type
 
 
 def _is_served(method: str) -> bool:

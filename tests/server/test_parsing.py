@@ -1,0 +1,86 @@
+"""Messages that would grow are refused before they are parsed, and no other."""
+
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from latentry.open_inference.grpc_service_pb2 import ModelInferRequest
+from latentry_server.errors import InvalidInputError
+from latentry_server.transport.parsing import MAX_FIELDS, check_fields, has_repeated_parts
+
+from tests.server.hostile import METHODS, requests_of
+from tests.server.serving import Served
+
+INFER = ModelInferRequest.DESCRIPTOR
+
+
+def part(number: int, content: bytes) -> bytes:
+    """Write a length-delimited field."""
+    length = len(content)
+    varint = bytearray()
+    while length >= 0x80:
+        varint.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes([number << 3 | 2, *varint, length]) + content
+
+
+LONG = part(15, bytes(2 * MAX_FIELDS))  # so that the fields are counted
+GROWING = [method for method in METHODS if has_repeated_parts(method.input_type)]
+
+
+def test_only_the_open_inference_protocol_has_messages_that_can_grow() -> None:
+    assert {method.containing_service.full_name for method in GROWING} == {"inference.GRPCInferenceService"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        part(5, b"") * (MAX_FIELDS + 1),
+        part(4, b"") * (MAX_FIELDS + 1),
+        part(5, part(4, b"") * MAX_FIELDS),
+        part(5, part(5, part(8, b"") * MAX_FIELDS)),
+        (part(5, part(3, b"\1\1")) + part(7, b"1234")) * (MAX_FIELDS // 3 + 1),
+        b"\x98\x06\x01" * (MAX_FIELDS + 1),
+    ],
+    ids=["inputs", "parameters", "parameters of an input", "typed values", "all together", "unknown numbers"],
+)
+def test_too_many_fields(content: bytes) -> None:
+    with pytest.raises(InvalidInputError, match=f"request: expected at most {MAX_FIELDS} fields"):
+        check_fields(content, INFER)
+
+
+def test_groups_hide_nothing() -> None:
+    with pytest.raises(InvalidInputError, match="got a group"):
+        check_fields(b"\x7b\x7c" + part(5, b"") * (MAX_FIELDS + 1), INFER)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        part(5, b"") * MAX_FIELDS,
+        part(7, bytes(10**6)) * 3,
+        part(5, part(5, part(6, bytes(4 * 10**6)))),
+        LONG + part(5, b"")[:-1],
+        LONG + b"\xff" * 100,
+        LONG + b"\x2a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    ],
+    ids=["just enough", "large raw ones", "large typed ones", "cut off", "endless number", "too long"],
+)
+def test_what_is_let_through(content: bytes) -> None:
+    check_fields(content, INFER)
+
+
+@settings(max_examples=50, deadline=None, database=None, derandomize=True)
+@given(st.sampled_from(GROWING).flatmap(lambda method: st.tuples(st.just(method), requests_of(method))))
+def test_what_is_long_but_has_few_fields_is_let_through(one: tuple[MethodDescriptor, Message]) -> None:
+    method, request = one
+    check_fields(LONG + request.SerializeToString(), method.input_type)
+
+
+async def test_the_server_refuses_what_would_grow(served: Served) -> None:
+    call: Any = served.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", request_serializer=bytes)
+    with pytest.raises(Exception, match="request: expected at most 10000 fields"):
+        await call(part(5, b"") * 2**21)
