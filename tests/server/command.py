@@ -1,6 +1,7 @@
 """The command `latentry-server` as a real process, and what it said."""
 
 import asyncio
+import os
 import re
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -39,7 +41,12 @@ def get(url: str) -> str:
 @contextmanager
 def process(**settings: object) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
     """Start the command, and give it, its address and the lines it logged until it listened."""
-    with subprocess.Popen([*COMMAND, *flags(**settings)], stderr=subprocess.PIPE, text=True) as running:
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as temporary,  # what is killed leaves its files behind
+        subprocess.Popen(
+            [*COMMAND, *flags(**settings)], stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": temporary}
+        ) as running,
+    ):
         assert running.stderr is not None
         lines = []
         try:

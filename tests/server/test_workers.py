@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
@@ -182,6 +183,25 @@ async def test_while_no_worker_is_ready_the_port_refuses(repository: Path, tmp_p
         assert ask_health(address).startswith("UNAVAILABLE")
         token.write_text("sesame")
         await until(lambda: ask_health(address) == "SERVING")
+
+
+async def test_a_killed_worker_leaves_no_temporary_files(repository: Path) -> None:
+    with process(repository=repository, workers=2) as (running, _, _lines):
+        killed, other = children(running.pid)
+        folders = [temporary_folder(pid) for pid in (killed, other)]
+        for folder in folders:
+            (folder / "left").write_bytes(bytes(100))
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: not folders[0].exists())
+        assert folders[1].exists()
+        running.terminate()
+        assert await asyncio.to_thread(running.wait, 30) == 0
+        assert not folders[1].exists()
+
+
+def temporary_folder(pid: int) -> Path:
+    (found,) = re.findall(rb"(?:^|\0)TMPDIR=([^\0]+)", Path(f"/proc/{pid}/environ").read_bytes())
+    return Path(os.fsdecode(found))
 
 
 async def test_workers_end_with_their_supervisor(repository: Path) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import pickle
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from latentry_server.settings import Settings
@@ -50,15 +52,17 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         await self._link.open(ours)
         try:
-            with theirs:
-                # A group of its own, so that Ctrl-C reaches the supervisor alone; -P, so that the folder it is started
-                # in is not searched for modules.
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-P", "-m", "latentry_server.workers.worker", stdin=theirs.fileno(), process_group=0
-                )
-            if self._is_stopped:  # while it was being started
-                self.stop()
-            code = await self._process.wait()
+            with _own_temporary_files() as environment:
+                with theirs:
+                    # A group of its own, so that Ctrl-C reaches the supervisor alone; -P, so that the folder it is
+                    # started in is not searched for modules.
+                    command = sys.executable, "-P", "-m", "latentry_server.workers.worker"
+                    self._process = await asyncio.create_subprocess_exec(
+                        *command, stdin=theirs.fileno(), env=environment, process_group=0
+                    )
+                if self._is_stopped:  # while it was being started
+                    self.stop()
+                code = await self._process.wait()
             self.error = self.error or _describe(code)
         except OSError as error:
             self.error = f"cannot start a process: {error.strerror}"
@@ -112,6 +116,17 @@ class WorkerProcess:
 
     async def _pass_on(self, action: Action, name: str, version: int) -> Versions:
         return await self._relay.act(self, action, name, version)
+
+
+@contextlib.contextmanager
+def _own_temporary_files() -> Iterator[dict[str, str]]:
+    """Yield an environment with a folder for temporary files, so that a worker that is killed leaves none behind."""
+    with contextlib.ExitStack() as made:
+        environment = dict(os.environ)
+        with contextlib.suppress(OSError):  # a full disk must not keep a worker from starting
+            folder = TemporaryDirectory(prefix="latentry-worker-", ignore_cleanup_errors=True)
+            environment["TMPDIR"] = made.enter_context(folder)
+        yield environment
 
 
 def _describe(code: int) -> str:
