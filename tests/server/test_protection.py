@@ -1,10 +1,12 @@
 """What keeps one caller from harming the others: shares of the queue, limits on calls, streams and connections."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Self
 
 import grpc
 import grpc.aio
@@ -15,6 +17,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from latentry.v1 import inference_service_pb2 as messages
 from latentry.v1 import model_service_pb2
 from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
+from latentry_server import listening
 
 from tests.server.bundles import Autoencoder, images
 from tests.server.repositories import until
@@ -119,3 +122,88 @@ async def test_an_idle_connection_is_closed_and_the_client_connects_anew(reposit
             while (state := served.channel.get_state()) is not grpc.ChannelConnectivity.IDLE:
                 await served.channel.wait_for_state_change(state)
         await served.inference.Encode(encode())
+
+
+class Relay:
+    """Stands between a client and a server, and stops passing anything on when told to: a cable that is pulled."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._pumps: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.StreamWriter] = []
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.stall()
+        for writer in self._writers:
+            writer.close()
+        self._server.close()
+
+    def stall(self) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers += [writer, far_writer]
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            self._pumps.append(asyncio.create_task(self._pump(source, sink)))
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while chunk := await source.read(65536):
+            sink.write(chunk)
+
+
+async def test_the_calls_of_a_caller_who_vanished_end(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "_PING_TIMEOUT_MS", 100)
+    async with serve(repository, keepalive_s=0.1) as served, Relay(served.server.port) as relay:
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{relay.port}", options=OWN_CONNECTION)
+        stream = InferenceServiceStub(channel).Stream()
+        await stream.write(messages.StreamRequest(request_id="a", encode=encode()))
+        await stream.read()
+        await asyncio.sleep(0.5)  # pings that are answered disturb nobody
+        assert served.server._drain._in_flight == 1
+        relay.stall()
+        await until(lambda: not served.server._drain._in_flight)
+        stream.cancel()
+        await channel.close()
+
+
+async def test_connections_that_grow_old_are_replaced_without_an_error(
+    repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(repository, max_connection_age_s=0.1, drain_timeout_s=10) as served:
+        with caplog.at_level(logging.DEBUG, logger="latentry_server.transport.interceptor"):
+            for seed in range(60):
+                await served.inference.Encode(encode(seed))
+                await asyncio.sleep(0.01)
+    connections = {record.getMessage().rpartition(" ")[2] for record in caplog.records if "Encode" in record.message}
+    assert len(connections) > 1
+
+
+@pytest.mark.parametrize(("min_ping_interval_s", "goes_on"), [(60, False), (0.001, True)])
+async def test_who_pings_too_often_loses_the_connection(
+    repository: Path, min_ping_interval_s: float, goes_on: bool
+) -> None:
+    pings = (
+        ("grpc.keepalive_time_ms", 20),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),  # no limit of the client's own
+    )
+    async with serve(repository, min_ping_interval_s=min_ping_interval_s) as served:
+        address = f"127.0.0.1:{served.server.port}"
+        async with grpc.aio.insecure_channel(address, options=(*OWN_CONNECTION, *pings)) as channel:
+            await InferenceServiceStub(channel).Encode(encode())
+            ready = grpc.ChannelConnectivity.READY
+            assert channel.get_state() is ready
+            try:
+                await asyncio.wait_for(channel.wait_for_state_change(ready), 1 if goes_on else 60)
+            except TimeoutError:
+                assert goes_on
+            else:
+                assert not goes_on

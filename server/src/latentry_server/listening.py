@@ -13,7 +13,7 @@ from latentry_server.settings import Settings
 # Whoever connects and does not say what it speaks is let go; gRPC's own limit is two minutes.
 _HANDSHAKE_TIMEOUT_MS = 10_000
 # How long the answer to a ping may take.
-_KEEPALIVE_TIMEOUT_MS = 20_000
+_PING_TIMEOUT_MS = 20_000
 
 
 def listen(server: grpc.aio.Server, settings: Settings) -> int:
@@ -42,7 +42,8 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
     if settings.keepalive_s:
         options += [
             ("grpc.keepalive_time_ms", _milliseconds(settings.keepalive_s)),
-            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+            # Not keepalive_timeout_ms, which does nothing while it is shorter than this one.
+            ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
     if settings.max_connection_idle_s:
