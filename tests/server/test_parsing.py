@@ -8,13 +8,14 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latentry.open_inference.grpc_service_pb2 import ModelInferRequest
+from latentry.v1.inference_service_pb2 import InterpolateRequest, Seeds, Source
 from latentry_server.errors import InvalidInputError
-from latentry_server.transport.parsing import MAX_FIELDS, check_fields, has_repeated_parts
+from latentry_server.transport.parsing import MAX_FIELDS, MAX_NUMBERS, GrowthCheck, has_repeated_parts
 
 from tests.server.hostile import METHODS, requests_of
 from tests.server.serving import Served
 
-INFER = ModelInferRequest.DESCRIPTOR
+check_infer = GrowthCheck(ModelInferRequest.DESCRIPTOR)
 
 
 def part(number: int, content: bytes) -> bytes:
@@ -27,6 +28,9 @@ def part(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2, *varint, length]) + content
 
 
+STARTS = InterpolateRequest.DESCRIPTOR.fields_by_name["start"].number
+SEEDS = Source.DESCRIPTOR.fields_by_name["seeds"].number
+VALUES = Seeds.DESCRIPTOR.fields_by_name["values"].number
 LONG = part(15, bytes(2 * MAX_FIELDS))  # so that the fields are counted
 GROWING = [method for method in METHODS if has_repeated_parts(method.input_type)]
 
@@ -49,12 +53,12 @@ def test_only_the_open_inference_protocol_has_messages_that_can_grow() -> None:
 )
 def test_too_many_fields(content: bytes) -> None:
     with pytest.raises(InvalidInputError, match=f"request: expected at most {MAX_FIELDS} fields"):
-        check_fields(content, INFER)
+        check_infer(content)
 
 
 def test_groups_hide_nothing() -> None:
     with pytest.raises(InvalidInputError, match="got a group"):
-        check_fields(b"\x7b\x7c" + part(5, b"") * (MAX_FIELDS + 1), INFER)
+        check_infer(b"\x7b\x7c" + part(5, b"") * (MAX_FIELDS + 1))
 
 
 @pytest.mark.parametrize(
@@ -70,14 +74,27 @@ def test_groups_hide_nothing() -> None:
     ids=["just enough", "large raw ones", "large typed ones", "cut off", "endless number", "too long"],
 )
 def test_what_is_let_through(content: bytes) -> None:
-    check_fields(content, INFER)
+    check_infer(content)
+
+
+TOO_MANY_SEEDS = part(STARTS, part(SEEDS, part(VALUES, b"\1" * (MAX_NUMBERS + 1))))
+LONG_SHAPES = part(5, part(3, b"\1" * (MAX_NUMBERS // 2))) + part(5, part(3, b"\1" * (MAX_NUMBERS // 2 + 1)))
+
+
+@pytest.mark.parametrize(
+    ("message", "content"), [(InterpolateRequest(), TOO_MANY_SEEDS), (ModelInferRequest(), LONG_SHAPES)]
+)
+def test_too_many_numbers(message: Message, content: bytes) -> None:
+    message.MergeFromString(content)  # it would be read
+    with pytest.raises(InvalidInputError, match=f"at most {MAX_NUMBERS} bytes of numbers in lists"):
+        GrowthCheck(message.DESCRIPTOR)(content)
 
 
 @settings(max_examples=50, deadline=None, database=None, derandomize=True)
 @given(st.sampled_from(GROWING).flatmap(lambda method: st.tuples(st.just(method), requests_of(method))))
 def test_what_is_long_but_has_few_fields_is_let_through(one: tuple[MethodDescriptor, Message]) -> None:
     method, request = one
-    check_fields(LONG + request.SerializeToString(), method.input_type)
+    GrowthCheck(method.input_type)(LONG + request.SerializeToString())
 
 
 async def test_the_server_refuses_what_would_grow(served: Served) -> None:

@@ -18,7 +18,7 @@ from latentry_server.errors import InvalidInputError, LatentryError, Unauthentic
 from latentry_server.metrics import Metrics
 from latentry_server.tracing import CallTrace, Tracer, current_trace
 from latentry_server.transport.drain import Drain
-from latentry_server.transport.parsing import check_fields, has_repeated_parts
+from latentry_server.transport.parsing import GrowthCheck
 from latentry_server.transport.statuses import abort, to_grpc_status
 from latentry_server.transport.tokens import Tokens
 
@@ -105,14 +105,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         received = self._metrics.grpc_msg_received.labels(*labels)
         sent = self._metrics.grpc_msg_sent.labels(*labels)
 
-        request_type = _request_type(method)
-        can_grow = has_repeated_parts(request_type)
+        check_growth = GrowthCheck(_request_type(method))
 
         def deserialize(message: bytes) -> Any:  # noqa: ANN401
             # Handed on as the error that it is: gRPC would end the call as UNKNOWN, or let a stream wait for ever.
             try:
-                if can_grow:
-                    check_fields(message, request_type)
+                check_growth(message)
                 return handler.request_deserializer(message)
             except InvalidInputError as error:
                 return error

@@ -1,11 +1,52 @@
-"""From a message's bytes to the message, unless it would take far more room and time than its bytes say."""
+"""What is looked at in a message's bytes before they are parsed: whether it would take far more room than they do."""
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from latentry_server.errors import InvalidInputError
 
 MAX_FIELDS = 10_000
-"""Most fields of a message that can hold any number of parts, those of the parts included."""
+"""Most fields of a message, those of its parts included."""
+
+MAX_NUMBERS = 2**22
+"""Most bytes of the whole numbers that a message has lists of: a number is at least one."""
+
+_VARINTS = {
+    FieldDescriptor.TYPE_INT32,
+    FieldDescriptor.TYPE_INT64,
+    FieldDescriptor.TYPE_UINT32,
+    FieldDescriptor.TYPE_UINT64,
+    FieldDescriptor.TYPE_SINT32,
+    FieldDescriptor.TYPE_SINT64,
+    FieldDescriptor.TYPE_BOOL,
+    FieldDescriptor.TYPE_ENUM,
+}
+
+
+class GrowthCheck:
+    """Refuses messages of a type that would grow by their parsing.
+
+    An empty part takes two bytes and, as a message, a hundred; a small number one byte and, as a number, eight. 64 MiB
+    of them would take gigabytes, and the event loop for seconds. Most messages are too short to hold so many, and are
+    not looked at.
+    """
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+        self._harmless_bytes = 2 * MAX_FIELDS if has_repeated_parts(descriptor) else MAX_NUMBERS
+
+    def __call__(self, content: bytes) -> None:
+        """Look at a message; what is none is left to the parser to refuse.
+
+        Raises:
+            InvalidInputError: there are more fields or numbers than may be, or groups, which proto3 does not have.
+        """
+        if len(content) <= self._harmless_bytes:
+            return
+        count = _Count(content)
+        try:
+            count.add(0, len(content), self._descriptor)
+        except (IndexError, ValueError):
+            return
 
 
 def has_repeated_parts(descriptor: Descriptor) -> bool:
@@ -14,58 +55,55 @@ def has_repeated_parts(descriptor: Descriptor) -> bool:
     return any(is_repeated or has_repeated_parts(part) for is_repeated, part in parts)
 
 
-def check_fields(content: bytes, descriptor: Descriptor) -> None:
-    """Count a message's fields before it is parsed; what is no message is left to the parser to refuse.
+class _Count:
+    """The fields and numbers of one message."""
 
-    An empty part takes two bytes, and as a message a hundred times as much: 64 MiB of them would take all memory, and
-    the event loop for seconds.
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._fields = 0
+        self._numbers = 0
 
-    Raises:
-        InvalidInputError: there are more than MAX_FIELDS, or groups, which proto3 does not have.
-    """
-    if len(content) <= 2 * MAX_FIELDS:  # no field is shorter
-        return
-    try:
-        left = _count(content, 0, len(content), descriptor, MAX_FIELDS)
-    except (IndexError, ValueError):
-        return
-    if left < 0:
-        raise InvalidInputError(
-            "request", expected=f"at most {MAX_FIELDS} fields, those of its parts included", got="more"
-        )
+    def add(self, position: int, end: int, descriptor: Descriptor) -> None:
+        """Count those between two places."""
+        while position < end:
+            self._fields += 1
+            _check("fields, those of its parts included", self._fields, MAX_FIELDS)
+            tag, position = self._read_varint(position)
+            match tag & 7:  # the wire type: varint, 64 bits, length-delimited, 32 bits
+                case 0:
+                    _, position = self._read_varint(position)
+                case 1:
+                    position += 8
+                case 2:
+                    length, position = self._read_varint(position)
+                    if field := descriptor.fields_by_number.get(tag >> 3):
+                        self._look_into(field, position, length)
+                    position += length
+                case 5:
+                    position += 4
+                case _:
+                    # A parser would step over it, and what is behind it must be counted; but nobody sends any.
+                    raise InvalidInputError("request", expected="a message of the method's type", got="a group")
+
+    def _look_into(self, field: FieldDescriptor, position: int, length: int) -> None:
+        if field.message_type is not None:
+            self.add(position, position + length, field.message_type)
+        elif field.type in _VARINTS:
+            self._numbers += length
+            _check("bytes of numbers in lists", self._numbers, MAX_NUMBERS)
+
+    def _read_varint(self, position: int) -> tuple[int, int]:
+        """Read a number, and where what follows it begins."""
+        number = 0
+        for shift in range(0, 64 + 6, 7):
+            byte = self._content[position]
+            position += 1
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return number, position
+        raise ValueError("no number has more than ten bytes")
 
 
-def _count(content: bytes, position: int, end: int, descriptor: Descriptor, left: int) -> int:
-    """Take the fields from what is left of an allowance; below 0 where it does not suffice."""
-    while position < end and left >= 0:
-        left -= 1
-        tag, position = _read_varint(content, position)
-        match tag & 7:  # the wire type: varint, 64 bits, length-delimited, 32 bits
-            case 0:
-                _, position = _read_varint(content, position)
-            case 1:
-                position += 8
-            case 2:
-                length, position = _read_varint(content, position)
-                field: FieldDescriptor | None = descriptor.fields_by_number.get(tag >> 3)
-                if field is not None and field.message_type is not None:
-                    left = _count(content, position, position + length, field.message_type, left)
-                position += length
-            case 5:
-                position += 4
-            case _:
-                # A parser would step over it, and what is behind it must be counted; but nobody has sent one for years.
-                raise InvalidInputError("request", expected="a message of the method's type", got="a group")
-    return left
-
-
-def _read_varint(content: bytes, position: int) -> tuple[int, int]:
-    """Read a number, and where the next one begins."""
-    number = 0
-    for shift in range(0, 64 + 6, 7):
-        byte = content[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, position
-    raise ValueError("no number has more than ten bytes")
+def _check(what: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise InvalidInputError("request", expected=f"at most {limit} {what}", got="more")
