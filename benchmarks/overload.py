@@ -1,8 +1,8 @@
 """Measures what a server does with several times the load that it can take.
 
 A server process gets Decode requests from many connections: first as many as it answers, with a fixed number in flight
-(the peak), then several times that, at a fixed rate whatever comes back, then the peak again. Run by
-`python -m benchmarks.overload`.
+(the peak), then several times that, at a fixed rate whatever comes back, then the peak again. During the overload a
+modest client asks for a single row now and then. Run by `python -m benchmarks.overload`.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from benchmarks.machine import describe_machine
 _LISTENING = re.compile(r"latentry-server listening on (\S+)")
 _COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
 _PAGE_BYTES = 4096
+_MODEST_CALLS_PER_S = 5
 
 
 @dataclass
@@ -163,16 +164,20 @@ async def watch_memory(pid: int) -> list[float]:
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measure the peak, the overload and the peak again."""
     with server(options.repository, options.threads) as (process, address):
-        channels = [
-            grpc.aio.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) for _ in range(options.clients)
+        own_connection = (("grpc.use_local_subchannel_pool", 1),)
+        channels = [grpc.aio.insecure_channel(address, own_connection) for _ in range(options.clients + 1)]
+        first, *others = map(InferenceServiceStub, channels)
+        caller, modest_caller = [
+            Caller(stubs, await decode_request(channels[0], options.model, rows), options.timeout_s)
+            for stubs, rows in ((others, options.rows), ([first], 1))
         ]
-        request = await decode_request(channels[0], options.model, options.rows)
-        caller = Caller([InferenceServiceStub(channel) for channel in channels], request, options.timeout_s)
         await caller.closed_loop(options.clients, 1)
         before = await caller.closed_loop(2 * options.clients, options.peak_s)
         memory = asyncio.create_task(watch_memory(process.pid))
-        overload = await caller.open_loop(options.load * before.per_s, options.duration_s)
-        await asyncio.sleep(0)
+        overload, modest = await asyncio.gather(
+            caller.open_loop(options.load * before.per_s, options.duration_s),
+            modest_caller.open_loop(_MODEST_CALLS_PER_S, options.duration_s),
+        )
         memory.cancel()
         after = await caller.closed_loop(2 * options.clients, options.peak_s)
         for channel in channels:
@@ -186,6 +191,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         "memory_mib": {"first": memory_mib[0], "middle": memory_mib[len(memory_mib) // 2], "last": memory_mib[-1]},
         "before": before.summary(),
         "overload": overload.summary(),
+        "modest": modest.summary(),
         "after": after.summary(),
     }
 
@@ -210,6 +216,8 @@ def table(report: dict[str, Any]) -> str:
         "of them without RetryInfo": overload["refused_without_retry_info"],
         "refused, ms (median, 99 %, longest)": overload["refused_ms"],
         "other ends": overload["others"],
+        "modest client, answered and refused": [report["modest"]["answered"], report["modest"]["refused"]],
+        "modest client, answered, ms (median, 99 %, longest)": report["modest"]["answered_ms"],
         "memory, MiB (first, middle, last second)": list(report["memory_mib"].values()),
     }
     return "\n".join(
@@ -222,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload")
     parser.add_argument("--repository", type=Path, default=Path("models"))
     parser.add_argument("--model", default="dcgan")
-    parser.add_argument("--rows", type=int, default=16, help="rows of each request")
+    parser.add_argument("--rows", type=int, default=64, help="rows of each request")
     parser.add_argument("--load", type=float, default=4.0, help="offered load, in peaks")
     parser.add_argument("--duration_s", type=float, default=60.0)
     parser.add_argument("--peak_s", type=float, default=10.0)

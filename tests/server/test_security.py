@@ -10,7 +10,9 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from latentry.v1 import inference_service_pb2 as messages
 from latentry.v1 import model_service_pb2
+from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
 from latentry.v1.model_service_pb2_grpc import ModelServiceStub
 from latentry_server.certificates import server_credentials
 from latentry_server.errors import StartError
@@ -18,8 +20,9 @@ from latentry_server.probe import ask
 from latentry_server.transport import tokens
 from latentry_server.transport.tokens import Tokens
 
+from tests.server.bundles import images
 from tests.server.certificates import Pair, make_authority, make_certificate
-from tests.server.serving import Served, details, rich_status, serve
+from tests.server.serving import Served, details, rich_status, serve, tensor
 
 LIST = model_service_pb2.ListModelsRequest()
 
@@ -121,13 +124,16 @@ def test_a_token_file_needs_a_token(tmp_path: Path) -> None:
 # TLS
 
 
-@asynccontextmanager
-async def models(port: int, ca: Pair, own: Pair | None = None) -> AsyncIterator[Any]:
-    """Call with a connection of one's own: handshakes are what is tested."""
+def channel_to(port: int, ca: Pair, own: Pair | None = None) -> grpc.aio.Channel:
+    """Make a channel with a connection of its own: handshakes are what is tested."""
     pair = (None, None) if own is None else (own.key.read_bytes(), own.cert.read_bytes())
     credentials = grpc.ssl_channel_credentials(ca.cert.read_bytes(), *pair)
-    options = (("grpc.use_local_subchannel_pool", 1),)
-    async with grpc.aio.secure_channel(f"localhost:{port}", credentials, options) as channel:
+    return grpc.aio.secure_channel(f"localhost:{port}", credentials, (("grpc.use_local_subchannel_pool", 1),))
+
+
+@asynccontextmanager
+async def models(port: int, ca: Pair, own: Pair | None = None) -> AsyncIterator[Any]:
+    async with channel_to(port, ca, own) as channel:
         yield ModelServiceStub(channel)
 
 
@@ -223,3 +229,21 @@ def test_a_file_that_is_no_certificate_keeps_the_server_from_starting(tmp_path: 
     ):
         with pytest.raises(StartError, match=message):
             server_credentials(cert, key, ca)
+
+
+async def test_connections_with_one_certificate_are_one_client(repository: Path, tmp_path: Path) -> None:
+    """Of sixteen rows that may wait, the two of them get eight; two clients would get eight and four."""
+    authority = make_authority(tmp_path, "authority")
+    own, client = (make_certificate(tmp_path, name, authority) for name in ("server", "client"))
+    files = {"tls_cert_file": own.cert, "tls_key_file": own.key, "tls_client_ca_file": authority.cert}
+    limits = {"max_batch_rows": 16, "max_queue_rows": 16, "max_request_rows": 16, "max_delay_ms": 1_000}
+    request = messages.EncodeRequest(model="stacked", inputs=tensor(images(1)))
+    async with (
+        serve(repository, **files, **limits) as served,
+        channel_to(served.server.port, authority, client) as one,
+        channel_to(served.server.port, authority, client) as other,
+    ):
+        calls = [InferenceServiceStub(channel).Encode(request) for channel in (one, other) for _ in range(8)]
+        codes = await asyncio.gather(*map(ends_with, calls))
+    assert codes.count(grpc.StatusCode.OK) == 8
+    assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 8
