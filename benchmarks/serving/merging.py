@@ -1,4 +1,4 @@
-"""Single images from many tasks of one AsyncClient, over plain unary calls, and what a lone call pays for the merging.
+"""Single images from many tasks or threads of one client over plain unary calls, and what a lone call pays for merging.
 
     python -m benchmarks.serving.merging
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from typing import Any
 import grpc.aio
 import numpy as np
 import uvloop
-from latentry_client import AsyncClient, requests
+from latentry_client import AsyncClient, Client, requests
 
 from benchmarks.machine import describe_machine
 
 MODEL = "stacked"
 UNARY_IN_FLIGHT = 64
+NUM_THREADS = 64
 GOALS = {64: 8.0, 1024: 30.0}  # tasks: calls per second over those of plain unary calls
 LONE_GOAL = 1.05  # time of a lone call over that of one that is not merged
 ENCODE = "/latentry.v1.InferenceService/Encode"
@@ -48,6 +50,23 @@ async def calls_per_s(call: Call, num_tasks: int, duration_s: float) -> float:
 
     begin_s = time.perf_counter()
     await asyncio.gather(*(caller(number) for number in range(num_tasks)))
+    return num_calls / (time.perf_counter() - begin_s)
+
+
+def calls_per_s_of_threads(client: Client, image: np.ndarray, duration_s: float) -> float:
+    """Have each of some threads make one call after the other."""
+    end_s = time.perf_counter() + duration_s
+
+    def caller(_number: int) -> int:
+        num_calls = 0
+        while time.perf_counter() < end_s:
+            client.encode(MODEL, image)
+            num_calls += 1
+        return num_calls
+
+    begin_s = time.perf_counter()
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        num_calls = sum(threads.map(caller, range(NUM_THREADS)))
     return num_calls / (time.perf_counter() - begin_s)
 
 
@@ -74,6 +93,7 @@ async def measure(address: str, dtype: str, rounds: int, duration_s: float) -> d
         AsyncClient(address) as merging,
         AsyncClient(address, merge=False) as alone,
     ):
+        threads, threads_alone = Client(address), Client(address, merge=False)
         unary: Any = channel.unary_unary(ENCODE)
 
         async def call_unary(_number: int) -> None:
@@ -95,8 +115,13 @@ async def measure(address: str, dtype: str, rounds: int, duration_s: float) -> d
             for num_tasks in GOALS:
                 rate = await calls_per_s(call_merging, num_tasks, duration_s)
                 taken |= {f"{num_tasks} tasks": rate, f"{num_tasks} tasks over unary": rate / plain}
+            for name, client in (("threads", threads), ("threads, not merged", threads_alone)):
+                taken[name] = await asyncio.to_thread(calls_per_s_of_threads, client, images[0], duration_s)
+            taken["threads over not merged"] = taken["threads"] / taken["threads, not merged"]
             for name, figure in taken.items():
                 figures.setdefault(name, []).append(figure)
+        threads.close()
+        threads_alone.close()
     return {name: statistics.median(values) for name, values in figures.items()}
 
 
@@ -130,10 +155,12 @@ def main() -> None:
     machine = describe_machine()
     with serving(options.repository) as address:
         figures = uvloop.run(measure(address, options.dtype, options.rounds, options.duration_s))
-    for name in ("unary", "not merged", *(f"{num_tasks} tasks" for num_tasks in GOALS)):
-        print(f"{name:12} {figures[name]:9.0f} calls/s")
+    tasks = [f"{num_tasks} tasks" for num_tasks in GOALS]
+    for name in ("unary", "not merged", *tasks, "threads", "threads, not merged"):
+        print(f"{name:19} {figures[name]:9.0f} calls/s")
     for num_tasks, goal in GOALS.items():
         print(f"{num_tasks:4} tasks over unary: {figures[f'{num_tasks} tasks over unary']:.1f} (goal: {goal:g})")
+    print(f"{NUM_THREADS:4} threads over not merged: {figures['threads over not merged']:.1f}")
     print(f"a lone call over one that is not merged: {figures['lone ratio']:.3f} (goal: at most {LONE_GOAL})")
     print(json.dumps({"machine": machine, "dtype": options.dtype, "figures": figures}))
 

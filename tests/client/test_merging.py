@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from latentry_client import AsyncClient, Client, exceptions, requests
 from latentry_client.chunking import ChunkLimits
 from latentry_client.merging import MIN_IN_FLIGHT, Batch, Call, Pools, merge, split
+from opentelemetry import trace
 
 from tests.client.plain_service import PlainService, classified, decoded, encoded
 
@@ -58,7 +59,7 @@ async def busy(async_client: AsyncClient, service: PlainService, images: np.ndar
 # The pool.
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(9, 40), st.integers(2, 8), st.integers(0, 99))
 def test_a_pool_keeps_order_and_bounds(counts: list[int], max_rows: int, max_in_flight: int, seed: int) -> None:
     random = Random(seed)
@@ -115,7 +116,7 @@ def test_only_what_fits_is_merged() -> None:
     assert pools.of(bytes_) is not None
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.booleans())
 def test_a_merged_result_is_split_as_it_was_merged(counts: list[int], has_labels: bool) -> None:
     codings = np.random.default_rng(0).random((sum(counts), 2), np.float32)
@@ -409,6 +410,30 @@ async def test_merging_can_be_switched_off(address: str, service: PlainService, 
     with Client(address, merge=False) as threads_client, ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda row: threads_client.encode("plain", images[row : row + 1]), range(20)))
     assert sent_rows(service) == [1] * 40
+
+
+async def test_a_merged_request_belongs_to_the_first_callers_trace(
+    address: str, service: PlainService, images: np.ndarray
+) -> None:
+    async def call(encode: Callable[..., Any], span_id: int) -> None:
+        with trace.use_span(trace.NonRecordingSpan(trace.SpanContext(7, span_id, is_remote=False))):
+            await encode("gated", images[:1])
+
+    async def call_all(encode: Callable[..., Any]) -> list[int]:
+        service.metadata.clear()
+        calls = []
+        for span_id in range(1, 6):
+            calls.append(asyncio.create_task(call(encode, span_id)))
+            await until(lambda: bool(service.metadata))
+            await asyncio.sleep(0.01)
+        service.gate.release(2)
+        await asyncio.gather(*calls)
+        return [int(str(metadata["traceparent"]).split("-")[2], 16) for metadata in service.metadata]
+
+    async with AsyncClient(address, tracing=True) as async_client:
+        assert await call_all(async_client.encode) == [1, 2]
+    with Client(address, tracing=True) as client:
+        assert await call_all(lambda *args: asyncio.to_thread(client.encode, *args)) == [1, 2]
 
 
 async def test_samples_and_mixes_are_not_merged(async_client: AsyncClient, service: PlainService) -> None:

@@ -85,7 +85,7 @@ class AsyncMerger:
         self._is_closed = True
         for call in self._pools.calls():
             if not call.answer.done():
-                call.answer.set_exception(UnavailableError("the client is closed", call=call.context()))
+                call.answer.set_exception(UnavailableError("the client is closed", call=call.error_context()))
         tasks = tuple(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -116,7 +116,7 @@ class AsyncMerger:
             (outcome,) = pool.answered(batch, await self._send(batch.request(), timeout_s))
         except asyncio.CancelledError:
             if self._is_closed:
-                raise UnavailableError("the client is closed", call=call.context()) from None
+                raise UnavailableError("the client is closed", call=call.error_context()) from None
             raise
         finally:
             pool.finish(batch)
@@ -132,7 +132,7 @@ class AsyncMerger:
         self._pools.tidy(pool)
 
     def _start(self, pool: Pool[Future], batch: Batch[Future]) -> None:
-        task = self._tasks[batch] = asyncio.create_task(self._run(pool, batch))
+        task = self._tasks[batch] = asyncio.create_task(self._run(pool, batch), context=batch.context)
         task.add_done_callback(partial(self._finish, pool, batch))
 
     async def _run(self, pool: Pool[Future], batch: Batch[Future]) -> None:
@@ -174,7 +174,7 @@ class AsyncMerger:
             if call.answer.done():
                 continue
             if call.deadline_s <= now_s:
-                call.answer.set_exception(DeadlineExceededError("no answer in time", call=call.context()))
+                call.answer.set_exception(DeadlineExceededError("no answer in time", call=call.error_context()))
             else:
                 self._alarm_s = min(self._alarm_s, call.deadline_s)
         self.forget_cancelled()

@@ -7,6 +7,7 @@ next request carries all that have: nobody waits while the server is idle, and t
 import copy
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextvars import Context, copy_context
 from dataclasses import fields
 from itertools import repeat
 from typing import Any, Generic, Protocol, TypeVar
@@ -49,15 +50,17 @@ AnswerT = TypeVar("AnswerT", bound=Answer)
 class Call(Generic[AnswerT]):
     """One caller's request and what answers it."""
 
-    __slots__ = ("answer", "deadline_s", "request")
+    __slots__ = ("answer", "context", "deadline_s", "request")
 
     def __init__(self, request: RowRequest[Any], answer: AnswerT, deadline_s: float) -> None:
         """Hold them; the deadline is on the clock of the pool's owner."""
         self.request = request
         self.answer = answer
         self.deadline_s = deadline_s
+        self.context = copy_context()
+        """The caller's, with its place in a trace."""
 
-    def context(self) -> CallContext:
+    def error_context(self) -> CallContext:
         """Say which call an error belongs to."""
         return CallContext(self.request.rpc, self.request.model)
 
@@ -75,6 +78,11 @@ class Batch(Generic[AnswerT]):
     def deadline_s(self) -> float:
         """When the last of the callers stops waiting."""
         return max(call.deadline_s for call in self.calls)
+
+    @property
+    def context(self) -> Context:
+        """The first caller's, in which the request is sent."""
+        return self.calls[0].context
 
     @property
     def is_abandoned(self) -> bool:
@@ -131,7 +139,7 @@ class Pool(Generic[AnswerT]):
         try:
             result = batch.calls[0].request.parse(response)
             counts = [len(call.request.array) for call in batch.calls]
-            results = [result] if len(counts) == 1 else split(result, counts, batch.calls[0].context())
+            results = [result] if len(counts) == 1 else split(result, counts, batch.calls[0].error_context())
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for ever
             return self.failed(batch, error)
         worthwhile_rows = max(1, min(self.max_rows, _WORTHWHILE_US * sum(counts) // max(1, result.run.compute_us)))

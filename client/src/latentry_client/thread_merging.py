@@ -76,7 +76,7 @@ class ThreadMerger:
         """End all calls with UnavailableError."""
         with self._lock:
             for call in self._pools.calls():
-                _end(call, UnavailableError("the client is closed", call=call.context()))
+                _end(call, UnavailableError("the client is closed", call=call.error_context()))
 
     def _lead(self, pool: Pool[Future], batch: Batch[Future]) -> Any:  # noqa: ANN401 - any operation's result
         """Run a batch of one in its caller's thread, which costs a lone call nothing."""
@@ -99,7 +99,7 @@ class ThreadMerger:
         finally:
             is_late = call.answer.cancel()
         if is_late:
-            raise DeadlineExceededError("no answer in time", call=call.context())
+            raise DeadlineExceededError("no answer in time", call=call.error_context())
         return call.answer.result()
 
     def _start_waiting(self, pool: Pool[Future]) -> None:
@@ -113,7 +113,7 @@ class ThreadMerger:
 
     def _start_batch(self, pool: Pool[Future], batch: Batch[Future]) -> None:
         try:
-            sending = self._start(batch.request(), batch.deadline_s - time.monotonic())
+            sending = batch.context.run(self._start, batch.request(), batch.deadline_s - time.monotonic())
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for ever
             with self._lock:
                 _end_all(batch, pool.failed(batch, error))
