@@ -132,8 +132,10 @@ async def test_loading_and_unloading_reach_every_worker_and_those_to_come(reposi
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
             assert caught.value.details() == "no model 'nothing'"
         assert await states(address) == {((2, unloaded), (1, ready))}
-        for worker in children(running.pid):
+        killed = set(children(running.pid))
+        for worker in killed:
             os.kill(worker, signal.SIGKILL)
+        await until(lambda: killed.isdisjoint(children(running.pid)))
         await until(lambda: ask_health(address) == "SERVING")
         assert await states(address) == {((2, unloaded), (1, ready))}
 

@@ -29,7 +29,8 @@ class Connections(Generic[ChannelT]):
         self._max_connections = max_connections
         self._open: list[_Connection[ChannelT]] = []
         self._closed = False
-        self._lock = threading.Lock()
+        # Reentrant, since the garbage collector may end a stream that nobody reads in the middle of another call.
+        self._lock = threading.RLock()
 
     @contextmanager
     def least_busy(self) -> Iterator[Mapping[str, Any]]:
