@@ -440,3 +440,21 @@ async def test_a_pinned_version_is_served_beside_the_newest_and_loaded_when_it_c
         await until(lambda: states(repository) == {5: "READY", 4: "READY", 2: "UNLOADED", 1: "READY"})
         await encode(repository, version=1)
         assert await answering(repository) == 5
+
+
+async def test_the_metrics_of_a_version_go_with_it(tmp_path: Path) -> None:
+    publish(tmp_path, 1)
+    registry = CollectorRegistry()
+
+    def versions() -> set[str]:
+        samples = (sample for metric in registry.collect() for sample in metric.samples)
+        return {sample.labels["version"] for sample in samples if "version" in sample.labels}
+
+    async with open_repository(tmp_path, poll_interval_s=POLL_S, registry=registry) as repository:
+        await encode(repository)
+        publish(tmp_path, 2)
+        await until(lambda: states(repository) == {2: "READY", 1: "UNLOADED"})
+        assert versions() == {"1", "2"}
+        shutil.rmtree(tmp_path / "stacked" / "1")
+        await until(lambda: states(repository) == {2: "READY"})
+        assert versions() == {"2"}

@@ -87,6 +87,19 @@ class Metrics:
             rejected_too_large=self.rejected.labels(**labels, reason="too_large"),
         )
 
+    def forget(self, *, model: str, version: int) -> None:
+        """Drop the series of a version that is gone, since who publishes daily would else pile them up."""
+        of_version = (
+            self.queue_seconds,
+            self.compute_seconds,
+            self.batch_rows,
+            self.queue_rows,
+            self.rejected,
+            self.model_loaded,
+        )
+        for metric in of_version:
+            metric.remove_by_labels({"model": model, "version": str(version)})
+
 
 class SupervisorMetrics:
     """What the supervisor of several workers measures itself."""

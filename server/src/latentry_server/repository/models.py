@@ -241,6 +241,7 @@ class ModelRepository:
         versions = self._models.get(version.name, [])
         if version in versions:
             versions.remove(version)
+            self._loader.metrics.forget(model=version.name, version=version.number)
         if not versions:
             self._models.pop(version.name, None)
 

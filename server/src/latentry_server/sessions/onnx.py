@@ -81,7 +81,8 @@ class OnnxRuntime:
         options.log_severity_level = _ERRORS_ONLY
         # Threads that spin take the cores from the other sessions and from the event loop.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.use_env_allocators", "1")
+        if self.device.kind == "cpu":
+            options.add_session_config_entry("session.use_env_allocators", "1")  # the shared arena
         return options
 
 
