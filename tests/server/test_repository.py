@@ -458,3 +458,21 @@ async def test_the_metrics_of_a_version_go_with_it(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "stacked" / "1")
         await until(lambda: states(repository) == {2: "READY"})
         assert versions() == {"2"}
+
+
+async def test_a_repository_that_is_emptied_answers_what_it_has_taken_and_comes_back(tmp_path: Path) -> None:
+    publish(tmp_path, 1, 2)
+    Gan().write(tmp_path, "gan")
+    async with open_repository(tmp_path, poll_interval_s=POLL_S) as repository:
+        with repository.lease("stacked") as model:
+            for name in ("stacked", "gan"):
+                shutil.rmtree(tmp_path / name)
+            await until(lambda: states(repository) == {2: "UNLOADING"} and not states(repository, "gan"))
+            ran = await model.run(GraphRole.ENCODER, {"inputs": images(2)})
+            np.testing.assert_allclose(ran.outputs["codings"], Autoencoder(seed=2).encode(images(2)), atol=1e-6)
+        await until(lambda: repository.statuses() == [])
+        with pytest.raises(ModelNotFoundError), repository.lease("stacked"):
+            pass
+        publish(tmp_path, 2)
+        await until(lambda: states(repository) == {2: "READY"})
+        await encode(repository)

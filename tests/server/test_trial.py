@@ -121,6 +121,8 @@ def test_one_process_tries_many_bundles_and_a_new_one_comes_where_it_was_killed(
     assert len(children()) == 1
     trial.close()
     assert children() == set()
+    with pytest.raises(BundleInvalidError, match="the server is shutting down"):
+        trial.run(folder, manifest, tmp_path)
 
 
 def children() -> set[int]:

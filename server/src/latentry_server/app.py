@@ -97,8 +97,9 @@ class Server:
         self._metrics = Metrics(self.registry)
         self._metrics_server: MetricsServer | None = None
         self._device = _resolve_device(settings.device)
+        self._store = _open_store(settings)
         self.repository = ModelRepository(
-            _open_store(settings),
+            self._store,
             selection=settings.selection,
             runtime=OnnxRuntime(
                 device=self._device, num_threads=settings.threads or max(1, available_cpus() // settings.workers)
@@ -144,7 +145,7 @@ class Server:
             raise StartError(str(error)) from error
         ready = [status for status in self.repository.statuses() if status.state is ModelState.READY]
         models = ", ".join(f"{status.name}/{status.version}" for status in ready)
-        logger.info("models on %s: %s", self._device, models or f"none in {self._settings.repository} yet")
+        logger.info("models on %s: %s", self._device, models or f"none in {self._store} yet")
 
     async def serve(self) -> None:
         """Take calls."""

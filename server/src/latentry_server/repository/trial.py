@@ -33,6 +33,7 @@ class Trial:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._idle: threading.Timer | None = None
+        self._closed = False
 
     def run(self, folder: Path, manifest: manifest_pb2.Manifest, target: Path) -> None:
         """Do as `GraphOpener.prepare`.
@@ -41,6 +42,8 @@ class Trial:
             BundleInvalidError: the first thing that is wrong, in one line; or the process died, or took too long.
         """
         with self._lock:
+            if self._closed:
+                raise BundleInvalidError("the server is shutting down")
             if self._idle is not None:
                 self._idle.cancel()
             try:
@@ -55,7 +58,8 @@ class Trial:
             raise BundleInvalidError(refusal)
 
     def close(self) -> None:
-        """End the process, in the middle of a trial, too."""
+        """End the process, in the middle of a trial, too; no other is started."""
+        self._closed = True
         if self._process is not None:
             self._process.kill()
         self._end_idle()
