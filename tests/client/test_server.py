@@ -1,6 +1,9 @@
 """The SDK against latentry-server itself: what comes back is what numpy computes from the bundles' weights."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,6 +130,55 @@ async def test_many_at_once(server_address: str) -> None:
         assert not isinstance(result, BaseException)
         np.testing.assert_allclose(result.codings, MODEL.encode(IMAGES[row : row + 1]), atol=1e-5)
     assert all(isinstance(result, exceptions.InvalidArgumentError) for result in results[100:])
+
+
+@pytest.mark.parametrize("in_threads", [False, True])
+async def test_a_mix_of_good_and_bad_calls_at_once(server_address: str, in_threads: bool) -> None:
+    random = Random(0)
+    codings = np.random.default_rng(0).standard_normal((700, 3), np.float32)
+    labels = np.arange(700) % 3
+    expected = {
+        "encode": MODEL.encode(IMAGES),
+        "classify": bundles.Classifier().probabilities(IMAGES),
+        "decode": bundles.ConditionalGan().decode(codings, labels),
+    }
+    async with AsyncClient(server_address) as async_client:
+        with Client(server_address) as client, ThreadPoolExecutor(24) as threads:
+
+            async def run(request: requests.Request[Any]) -> Any:
+                if in_threads:
+                    return await asyncio.get_running_loop().run_in_executor(threads, client.run, request)
+                return await async_client.run(request)
+
+            async def call(rows: slice, operation: str, is_bad: bool) -> None:
+                images = np.full_like(IMAGES[rows], np.nan) if is_bad else IMAGES[rows]
+                match operation:
+                    case "encode":
+                        request, output = requests.encode("stacked", images), "codings"
+                    case "classify":
+                        request, output = requests.classify("classifier", images), "probabilities"  # type: ignore[assignment]
+                    case _:
+                        own_labels = labels[rows] + 3 * is_bad
+                        request = requests.decode("cgan", codings[rows], labels=own_labels)  # type: ignore[assignment]
+                        output = "outputs"
+                if is_bad:
+                    with pytest.raises(exceptions.InvalidArgumentError):
+                        await run(request)
+                else:
+                    actual = getattr(await run(request), output)
+                    np.testing.assert_allclose(actual, expected[operation][rows], atol=1e-5)
+
+            starts = [random.randrange(650) for _ in range(300)]
+            await asyncio.gather(
+                *(
+                    call(
+                        slice(start, start + random.choice([1, 1, 1, 2, 50])),
+                        random.choice(list(expected)),
+                        random.random() < 0.05,
+                    )
+                    for start in starts
+                )
+            )
 
 
 @pytest.mark.parametrize(

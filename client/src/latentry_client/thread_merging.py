@@ -66,9 +66,9 @@ class ThreadMerger:
                 return None
             pool.add(call)
             batch = pool.take()
-        if batch is not None and len(batch.calls) == 1:
+        if batch is not None and batch.calls == [call]:
             return partial(self._lead, pool, batch)
-        if batch is not None:
+        if batch is not None:  # with others, or half of a failed one
             self._start_batch(pool, batch)
         return partial(self._follow, call)
 
