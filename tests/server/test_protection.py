@@ -115,6 +115,22 @@ async def test_streams_are_limited_and_other_calls_go_on(repository: Path) -> No
         again.cancel()
 
 
+async def test_connections_are_limited(repository: Path) -> None:
+    async with serve(repository, max_connections=2) as served:
+        address = f"127.0.0.1:{served.server.port}"
+        first, second, third = (grpc.aio.insecure_channel(address, options=OWN_CONNECTION) for _ in range(3))
+        for channel in (first, second):
+            await InferenceServiceStub(channel).Encode(encode())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await InferenceServiceStub(third).Encode(encode())
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        await InferenceServiceStub(first).Encode(encode())
+        await first.close()
+        await InferenceServiceStub(third).Encode(encode(), wait_for_ready=True, timeout=60)
+        await second.close()
+        await third.close()
+
+
 async def test_an_idle_connection_is_closed_and_the_client_connects_anew(repository: Path) -> None:
     async with serve(repository, max_connection_idle_s=0.05) as served:
         await served.inference.Encode(encode())

@@ -72,6 +72,9 @@ class Settings:
     max_calls: int = 2048
     """Most calls in flight in one process, Streams included; more get RESOURCE_EXHAUSTED."""
 
+    max_connections: int = 4096
+    """Most connections to one process; more are closed at once. The limit on open files must be above it."""
+
     max_connection_calls: int = 256
     """Most calls in flight on one connection; clients hold back the others."""
 
@@ -126,7 +129,7 @@ class Settings:
             _require(name, getattr(self, name), lowest=0, highest=65535)
         for name in (
             "workers", "max_batch_rows", "max_queue_mib", "max_request_rows", "max_stream_requests", "max_streams",
-            "max_calls", "max_connection_calls",
+            "max_calls", "max_connections", "max_connection_calls",
         ):  # fmt: skip
             _require(name, getattr(self, name), lowest=1)
         _require("max_message_mib", self.max_message_mib, lowest=1, highest=2047)  # gRPC counts bytes in 32 bits
