@@ -11,7 +11,7 @@ RUN python -m venv --without-pip /opt/venv
 COPY proto proto
 COPY server server
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/venv/bin/python install ./proto "./server[$VARIANT,tracing]" \
+    pip --python /opt/venv/bin/python install ./proto "./server[$VARIANT,tracing,remote]" s3fs \
  && /opt/venv/bin/python -c 'import onnxruntime' # pip only warns of an unknown VARIANT
 
 FROM python:3.11-slim

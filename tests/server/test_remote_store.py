@@ -149,12 +149,11 @@ def test_a_cache_of_no_size_keeps_what_is_being_loaded(tmp_path: Path) -> None:
     assert cached(tmp_path) == {"1", "2"}
 
 
-def test_a_temporary_cache_goes_with_its_store(tmp_path: Path) -> None:
+def test_without_a_folder_the_cache_is_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     publish(tmp_path, 1)
-    store = RemoteStore(URL, cache=None, max_cache_bytes=0)
-    folder = fetch(store, 1)
-    del store
-    assert not folder.exists()
+    folder = fetch(RemoteStore(URL, cache=None, max_cache_bytes=0), 1)
+    assert folder.is_relative_to(tmp_path / f"latentry-cache-{os.getuid()}")
 
 
 @pytest.mark.parametrize("name", ["..", ".hidden", "../../escape", "a\\..\\b", "nul\0"])

@@ -24,7 +24,7 @@ class Settings:
     """Folder of the bundles, <model>/<version>/, or an fsspec URL of it, such as s3://bucket/models."""
 
     cache_dir: Path | None = None
-    """Folder that keeps what a repository behind a URL has sent; none: a temporary one."""
+    """Folder that keeps what a repository behind a URL has sent; none: one among temporary files."""
 
     cache_mib: int = 4096
     """Most MiB kept there; more only while it is in use."""

@@ -1,15 +1,15 @@
 """A repository behind an fsspec URL, with a bounded cache of its graphs on this machine."""
 
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
 import threading
 import time
-import weakref
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import fsspec
@@ -43,7 +43,7 @@ class RemoteStore:
     """
 
     def __init__(self, url: str, *, cache: Path | None, max_cache_bytes: int) -> None:
-        """Take the URL, the cache's folder (None: a temporary one), and how many bytes are kept beside those in use.
+        """Take the URL, the cache's folder (None: one among temporary files), and how many bytes stay beside those in use.
 
         Raises:
             ValueError: fsspec does not know the URL's kind.
@@ -52,17 +52,17 @@ class RemoteStore:
         """
         self._system, root = fsspec.url_to_fs(url)
         self._root = root.rstrip("/")
-        if cache is None:
-            cache = Path(mkdtemp(prefix="latentry-cache-"))
-            weakref.finalize(self, shutil.rmtree, cache, ignore_errors=True)
+        if cache is None:  # the same for every start: who is killed leaves nothing that nobody finds again
+            cache = Path(gettempdir()) / f"latentry-cache-{os.getuid()}"
         self._cache = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
-        self._cache.mkdir(parents=True, exist_ok=True)
+        self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._max_cache_bytes = max_cache_bytes
         self._listing: dict[tuple[str, int], _Files] = {}
         self._fetching = threading.Lock()
         for left in self._cache.glob(f"{_FETCHING}*"):
-            if time.time() - left.stat().st_mtime > _STALE_S:
-                shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # it has just been renamed
+                if time.time() - left.stat().st_mtime > _STALE_S:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def __str__(self) -> str:
         return str(self._system.unstrip_protocol(self._root))  # without credentials that the URL may have
@@ -77,7 +77,7 @@ class RemoteStore:
         listing: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
         for path, details in found.items():
             match path.removeprefix(self._root).lstrip("/").split("/"):
-                case [model, version, file] if is_model_name(model) and (number := version_number(version)):
+                case [model, version, file] if file and is_model_name(model) and (number := version_number(version)):
                     listing.setdefault((model, number), {})[file] = details
         self._listing = dict(listing)
         models: dict[str, list[int] | None] = {}
@@ -108,10 +108,12 @@ class RemoteStore:
         folder = self._cache / model / str(version)
         graphs = model_spec(manifest, folder).graphs.values()  # no name in it leads out of the folder
         with self._fetching:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(folder)  # first, so that no other process deletes it meanwhile
             if not _is_whole(folder, graphs):
                 self._download(model, version, folder, graphs)
-            os.utime(folder)
-            self._make_room()
+            with contextlib.suppress(FileNotFoundError):  # another process makes room, too
+                self._make_room()
         return folder
 
     def _download(self, model: str, version: int, folder: Path, graphs: Collection[GraphSpec]) -> None:
