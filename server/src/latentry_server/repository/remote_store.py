@@ -43,7 +43,7 @@ class RemoteStore:
     """
 
     def __init__(self, url: str, *, cache: Path | None, max_cache_bytes: int) -> None:
-        """Take the URL, the cache's folder (None: one among temporary files), and how many bytes stay beside those in use.
+        """Take the URL, the cache's folder (None: one among temporary files), and the most bytes beside those in use.
 
         Raises:
             ValueError: fsspec does not know the URL's kind.
