@@ -50,7 +50,7 @@ async def test_no_call_is_lost_when_workers_are_killed_under_load(tmp_path: Path
     """Every call is answered, and right, before, while and after one of two workers dies."""
     Autoencoder().write(tmp_path)
     port, num_answered, is_over = free_port(), [0] * NUM_CALLERS, False
-    with process(repository=tmp_path, workers=2, metrics_port=port) as (running, address, _):
+    with process(repository=tmp_path, workers=2, load_timeout_s=0, metrics_port=port) as (running, address, _):
 
         async def check(row: int, answers: AsyncIterator[Encoding]) -> None:
             async for encoding in answers:

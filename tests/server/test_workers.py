@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -50,6 +50,13 @@ def encode(seed: int = 0) -> messages.EncodeRequest:
     return messages.EncodeRequest(model="stacked", inputs=tensor(images(3, seed=seed)))
 
 
+def two_workers(
+    repository: Path, **settings: object
+) -> AbstractContextManager[tuple[subprocess.Popen[str], str, list[str]]]:
+    """Serve, without processes that try the bundles: they are tested elsewhere."""
+    return process(repository=repository, workers=2, load_timeout_s=0, **settings)
+
+
 @asynccontextmanager
 async def channels(address: str, count: int = NUM_CHANNELS) -> AsyncIterator[list[grpc.aio.Channel]]:
     """Open connections, each of which comes to a worker by chance."""
@@ -63,7 +70,7 @@ async def channels(address: str, count: int = NUM_CHANNELS) -> AsyncIterator[lis
 
 async def test_all_workers_answer_and_their_metrics_add_up(repository: Path) -> None:
     port = free_port()
-    with process(repository=repository, workers=2, metrics_port=port) as (running, address, lines):
+    with two_workers(repository, metrics_port=port) as (running, address, lines):
         assert lines[-1].endswith("with 2 workers\n")
         async with channels(address) as opened:
             for _ in range(2):
@@ -85,9 +92,9 @@ async def test_all_workers_answer_and_their_metrics_add_up(repository: Path) -> 
         assert await asyncio.to_thread(running.wait, 30) == 0
 
 
-async def test_a_dead_worker_is_replaced_and_what_it_counted_is_not_lost(repository: Path) -> None:
+async def test_a_dead_worker_is_replaced_and_its_counts_are_kept_but_not_its_files(repository: Path) -> None:
     port = free_port()
-    with process(repository=repository, workers=2, metrics_port=port) as (running, address, _):
+    with two_workers(repository, metrics_port=port) as (running, address, _):
 
         def metrics() -> str:
             return get(f"http://127.0.0.1:{port}/metrics")
@@ -96,6 +103,9 @@ async def test_a_dead_worker_is_replaced_and_what_it_counted_is_not_lost(reposit
             await asyncio.gather(*(InferenceServiceStub(channel).Encode(encode()) for channel in opened))
         before = await asyncio.to_thread(metrics)
         first, other = children(running.pid)
+        folders = [temporary_folder(pid) for pid in (first, other)]
+        for folder in folders:
+            (folder / "left").write_bytes(bytes(100))
         os.kill(first, signal.SIGKILL)
         await until(lambda: sample(metrics(), "latentry_worker_restarts_total") == 1)
         await until(lambda: sample(metrics(), "latentry_workers") == 2)
@@ -105,6 +115,7 @@ async def test_a_dead_worker_is_replaced_and_what_it_counted_is_not_lost(reposit
         assert sample(after, "latentry_model_loads_total") == 2 * 3
         assert other in children(running.pid)
         assert first not in children(running.pid)
+        assert [folder.exists() for folder in folders] == [False, True]
 
 
 async def test_loading_and_unloading_reach_every_worker_and_those_to_come(repository: Path) -> None:
@@ -118,7 +129,7 @@ async def test_loading_and_unloading_reach_every_worker_and_those_to_come(reposi
         return {tuple((model.version, model.state) for model in found.models if model.name == "vae") for found in lists}
 
     ready, unloaded = model_service_pb2.MODEL_STATE_READY, model_service_pb2.MODEL_STATE_UNLOADED
-    with process(repository=repository, workers=2) as (running, address, _):
+    with two_workers(repository) as (running, address, _):
         assert await states(address) == {((2, ready), (1, unloaded))}
         async with grpc.aio.insecure_channel(address) as channel:
             stub = ModelServiceStub(channel)
@@ -155,7 +166,7 @@ async def test_an_emptied_repository_leaves_workers_that_take_up_what_comes(repo
             calls = [InferenceServiceStub(channel).Encode(encode()) for channel in opened]
             return {await call.code() for call in calls}
 
-    with process(repository=repository, workers=2, poll_interval_s=0.2) as (_, address, _lines):
+    with two_workers(repository, poll_interval_s=0.2) as (_, address, _lines):
         assert await codes(address) == {grpc.StatusCode.OK}
         for name in ("stacked", "vae"):
             shutil.rmtree(repository / name)
@@ -176,7 +187,7 @@ def ask_health(address: str) -> str:
 async def test_while_no_worker_is_ready_the_port_refuses(repository: Path, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("sesame")
-    with process(repository=repository, workers=2, token_file=token) as (running, address, _):
+    with two_workers(repository, token_file=token) as (running, address, _):
         assert ask_health(address) == "SERVING"
         token.unlink()  # so that no worker can start again
         for worker in children(running.pid):
@@ -187,27 +198,13 @@ async def test_while_no_worker_is_ready_the_port_refuses(repository: Path, tmp_p
         await until(lambda: ask_health(address) == "SERVING")
 
 
-async def test_a_killed_worker_leaves_no_temporary_files(repository: Path) -> None:
-    with process(repository=repository, workers=2) as (running, _, _lines):
-        killed, other = children(running.pid)
-        folders = [temporary_folder(pid) for pid in (killed, other)]
-        for folder in folders:
-            (folder / "left").write_bytes(bytes(100))
-        os.kill(killed, signal.SIGKILL)
-        await until(lambda: not folders[0].exists())
-        assert folders[1].exists()
-        running.terminate()
-        assert await asyncio.to_thread(running.wait, 30) == 0
-        assert not folders[1].exists()
-
-
 def temporary_folder(pid: int) -> Path:
     (found,) = re.findall(rb"(?:^|\0)TMPDIR=([^\0]+)", Path(f"/proc/{pid}/environ").read_bytes())
     return Path(os.fsdecode(found))
 
 
 async def test_workers_end_with_their_supervisor(repository: Path) -> None:
-    with process(repository=repository, workers=2) as (running, _, _lines):
+    with two_workers(repository) as (running, _, _lines):
         workers = children(running.pid)
         assert len(workers) == 2
         running.kill()
@@ -233,7 +230,7 @@ def test_what_keeps_workers_from_starting_is_one_clear_line(
 
 
 def test_a_port_that_workers_share_is_not_shared_with_another_server(repository: Path) -> None:
-    with process(repository=repository, workers=2) as (_, address, _lines):
+    with two_workers(repository) as (_, address, _lines):
         for workers in (1, 2):
             port = address.rpartition(":")[2]
             result = run_command(*flags(repository=repository, port=port, workers=workers))
