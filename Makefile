@@ -10,7 +10,7 @@ PROJECTS := proto client server trainer
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-stack bench-training lint format generate clean
+.PHONY: help install demo test test-stack bench-training bench-serving lint format generate clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ test-stack: $(VENV)/.dev ## Test the running compose stack
 bench-training: $(VENV)/.runtime $(KERAS)/.installed ## Compare the speed of training with the book's Keras code
 	$(BIN)/python -m benchmarks.training_speed --keras-python $(KERAS)/bin/python
 	$(BIN)/python -m benchmarks.training_scale
+
+bench-serving: $(VENV)/.runtime ## Compare the server with its limits: a bare gRPC server and bare onnxruntime
+	$(BIN)/python -m benchmarks.serving
 
 lint: $(VENV)/.dev ## Check style, types, imports, the API, generated code and scripts
 	ruff check
