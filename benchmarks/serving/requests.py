@@ -1,9 +1,9 @@
 """The requests that are sent, serialised once."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
 from latentry.v1 import inference_service_pb2 as messages
 from latentry.v1.tensor_pb2 import DATA_TYPE_FLOAT32, DATA_TYPE_UINT8, Tensor
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ def write_requests(folder: Path) -> None:
         return rng.random((rows, 1, 28, 28), np.float32)
 
     lone = messages.EncodeRequest(model="stacked", inputs=_tensor(images(1)))
-    requests: dict[str, Message] = {
+    requests: dict[str, Any] = {
         f"stream-{number}": messages.StreamRequest(request_id=str(number), encode=lone)
         for number in range(STREAM_REQUESTS)
     }
