@@ -1,6 +1,7 @@
 """Runs that do not end by themselves: ended once nobody waits for them any more, or once they take too long."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,7 @@ from latentry.v1 import inference_service_pb2 as messages
 from latentry_server.batching.batcher import Batcher
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.queue import Ran
-from latentry_server.errors import RuntimeFailedError
+from latentry_server.errors import DeadlineExceededError, RuntimeFailedError
 from latentry_server.metrics import Metrics
 from latentry_server.spec import GraphRole
 from prometheus_client import CollectorRegistry
@@ -102,6 +103,16 @@ async def test_a_run_that_takes_too_long_fails_its_callers_and_nobody_else() -> 
             await caller
     await assert_answers(batcher)
     await batcher.close()
+
+
+async def test_a_run_that_is_late_for_all_of_its_callers_is_ended(batcher: Batcher) -> None:
+    """Also where nobody cancels them, as gRPC does at its own deadlines."""
+    now_s = time.monotonic()
+    late = [asyncio.create_task(batcher.run({"inputs": WHITE}, deadline_s=now_s + after_s)) for after_s in (0.05, 0.2)]
+    for caller in late:
+        with pytest.raises(DeadlineExceededError):
+            await caller
+    await assert_answers(batcher)
 
 
 def encode(inputs: Floats) -> messages.EncodeRequest:

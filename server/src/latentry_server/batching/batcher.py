@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 # What a caller is told before the first run has shown how fast the session is.
 _FIRST_RETRY_S = 0.1
+# Event loops may round their timers to milliseconds, down as well.
+_TIMER_STEP_S = 0.001
 # Weight of the newest run in the moving average of the time that a run takes.
 _NEWEST_RUN_WEIGHT = 0.2
 
@@ -76,7 +79,7 @@ class Batcher:
             QueueFullError: the queue has no room now, the client has its share of it, or the wait is too long for the
                 deadline.
             InvalidInputError: more rows than the queue ever has room for.
-            DeadlineExceededError: the deadline has passed, or does so while the rows wait.
+            DeadlineExceededError: the deadline has passed, or does so while the rows wait or run.
             RuntimeFailedError: the runtime failed on these rows.
         """
         started_s = time.monotonic()
@@ -177,7 +180,6 @@ class Batcher:
             entry.answer.exception()  # looked at, so that asyncio does not report it as forgotten
         if self._current is not None:
             entries, options = self._current
-            # A deadline that passes comes here too: gRPC cancels its call.
             if all(running.answer.done() for running in entries):
                 options.terminate = True
 
@@ -236,7 +238,7 @@ class Batcher:
 
     async def _run_in_thread(self, entries: Sequence[Entry], options: RunOptions) -> list[dict[str, NDArray[Any]]]:
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._limits.max_run_s, setattr, options, "terminate", True)  # noqa: FBT003
+        timer = loop.call_later(self._time_to_run_s(entries), setattr, options, "terminate", True)  # noqa: FBT003
         self._current = entries, options
         try:
             return await loop.run_in_executor(self._thread, self._run_merged, entries, options)
@@ -244,12 +246,16 @@ class Batcher:
             timer.cancel()
             self._current = None
 
+    def _time_to_run_s(self, entries: Sequence[Entry]) -> float:
+        """Tell how long a run may take: until it is late for all of its callers, and no longer than any run."""
+        last_s = max(math.inf if entry.deadline_s is None else entry.deadline_s for entry in entries)
+        return min(last_s + _TIMER_STEP_S - time.monotonic(), self._limits.max_run_s)
+
     def _fail_ended(self, entries: Sequence[Entry], ran_s: float) -> None:
         """Fail what a run that was ended leaves unanswered, all at once: each half could take as long again."""
         logger.debug("%s: a run of %d requests was ended after %.3f s", self._name, len(entries), ran_s)
-        for entry in entries:
-            if not entry.answer.done():
-                self._fail(entry, f"the run took longer than {self._limits.max_run_s:g} s")
+        for entry in self._drop_late(entries):
+            self._fail(entry, f"the run took longer than {self._limits.max_run_s:g} s")
 
     def _fail(self, entry: Entry, reason: str) -> None:
         logger.warning("%s failed on a request of %d rows: %s", self._name, entry.rows, reason)
