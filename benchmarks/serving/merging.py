@@ -2,12 +2,14 @@
 
     python -m benchmarks.serving.merging
 
-One server process, one load process; the cases take turns, and each figure is a median over the rounds.
+One server process, one load process; the cases take turns, and each figure is a median over the rounds. The CPU time of
+both processes for a call is reported too: unlike the calls per second, it hardly depends on what else the machine does.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import re
 import signal
 import statistics
@@ -37,20 +39,34 @@ ENCODE = "/latentry.v1.InferenceService/Encode"
 Call = Callable[[int], Awaitable[object]]
 
 
-async def calls_per_s(call: Call, num_tasks: int, duration_s: float) -> float:
-    """Have each task make one call after the other."""
+class CpuClock:
+    """CPU time of this process and of the server's, in seconds."""
+
+    def __init__(self, server_pid: int) -> None:
+        self._stat = Path(f"/proc/{server_pid}/stat")
+
+    def now_s(self) -> float:
+        """Read both."""
+        user, system = self._stat.read_text().rpartition(")")[2].split()[11:13]
+        return time.process_time() + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+async def calls_per_s(call: Call, num_tasks: int, duration_s: float, clock: CpuClock) -> tuple[float, float]:
+    """Have each task make one call after the other; returns the calls per second, and the CPU time of one in µs."""
     num_calls = 0
     end_s = time.perf_counter() + duration_s
 
     async def caller(number: int) -> None:
         nonlocal num_calls
-        while time.perf_counter() < end_s:
+        is_over = False
+        while not is_over:
             await call(number)
             num_calls += 1
+            is_over = time.perf_counter() >= end_s
 
-    begin_s = time.perf_counter()
+    begin_s, begin_cpu_s = time.perf_counter(), clock.now_s()
     await asyncio.gather(*(caller(number) for number in range(num_tasks)))
-    return num_calls / (time.perf_counter() - begin_s)
+    return num_calls / (time.perf_counter() - begin_s), (clock.now_s() - begin_cpu_s) / num_calls * 1e6
 
 
 def calls_per_s_of_threads(client: Client, image: np.ndarray, duration_s: float) -> float:
@@ -81,7 +97,7 @@ async def lone_ratio(merged: Call, alone: Call, num_pairs: int) -> float:
     return statistics.median(times_s[merged]) / statistics.median(times_s[alone])
 
 
-async def measure(address: str, dtype: str, rounds: int, duration_s: float) -> dict[str, float]:
+async def measure(address: str, clock: CpuClock, dtype: str, rounds: int, duration_s: float) -> dict[str, float]:
     """Compare plain unary calls, the client's own without merging, and merged ones."""
     images = np.random.default_rng(0).random((max(GOALS), 1, 1, 28, 28), np.float32)
     if dtype == "uint8":
@@ -105,16 +121,19 @@ async def measure(address: str, dtype: str, rounds: int, duration_s: float) -> d
         async def call_alone(number: int) -> None:
             await alone.encode(MODEL, images[number])
 
+        async def cost(call: Call, num_tasks: int) -> tuple[float, float]:
+            return await calls_per_s(call, num_tasks, duration_s, clock)
+
         for _ in range(rounds):
-            plain = await calls_per_s(call_unary, UNARY_IN_FLIGHT, duration_s)
-            taken = {
-                "unary": plain,
-                "not merged": await calls_per_s(call_alone, UNARY_IN_FLIGHT, duration_s),
-                "lone ratio": await lone_ratio(call_merging, call_alone, num_pairs=200),
-            }
+            plain, plain_us = await cost(call_unary, UNARY_IN_FLIGHT)
+            taken = {"unary": plain, "unary, CPU us": plain_us}
+            taken["not merged"], taken["not merged, CPU us"] = await cost(call_alone, UNARY_IN_FLIGHT)
+            taken["lone ratio"] = await lone_ratio(call_merging, call_alone, num_pairs=200)
             for num_tasks in GOALS:
-                rate = await calls_per_s(call_merging, num_tasks, duration_s)
-                taken |= {f"{num_tasks} tasks": rate, f"{num_tasks} tasks over unary": rate / plain}
+                name = f"{num_tasks} tasks"
+                taken[name], taken[f"{name}, CPU us"] = await cost(call_merging, num_tasks)
+                taken[f"{name} over unary"] = taken[name] / plain
+                taken[f"unary over {name}, CPU"] = plain_us / taken[f"{name}, CPU us"]
             for name, client in (("threads", threads), ("threads, not merged", threads_alone)):
                 taken[name] = await asyncio.to_thread(calls_per_s_of_threads, client, images[0], duration_s)
             taken["threads over not merged"] = taken["threads"] / taken["threads, not merged"]
@@ -126,8 +145,8 @@ async def measure(address: str, dtype: str, rounds: int, duration_s: float) -> d
 
 
 @contextmanager
-def serving(repository: Path) -> Iterator[str]:
-    """Run a server with one session thread and one worker; yields its address."""
+def serving(repository: Path) -> Iterator[tuple[str, CpuClock]]:
+    """Run a server with one session thread and one worker; yields its address and a clock."""
     command = str(Path(sys.executable).parent / "latentry-server")
     flags = ["--repository", str(repository), "--port", "0", "--metrics-port", "0", "--device", "cpu", "--threads", "1"]
     with subprocess.Popen([command, *flags], stderr=subprocess.PIPE, text=True) as server:
@@ -138,7 +157,7 @@ def serving(repository: Path) -> Iterator[str]:
         else:
             raise RuntimeError("the server did not start")
         try:
-            yield found[1]
+            yield found[1], CpuClock(server.pid)
         finally:
             server.send_signal(signal.SIGTERM)
             server.stderr.read()
@@ -153,13 +172,15 @@ def main() -> None:
     parser.add_argument("--duration-s", type=float, default=1.0, help="of each case in each round")
     options = parser.parse_args()
     machine = describe_machine()
-    with serving(options.repository) as address:
-        figures = uvloop.run(measure(address, options.dtype, options.rounds, options.duration_s))
-    tasks = [f"{num_tasks} tasks" for num_tasks in GOALS]
-    for name in ("unary", "not merged", *tasks, "threads", "threads, not merged"):
+    with serving(options.repository) as (address, clock):
+        figures = uvloop.run(measure(address, clock, options.dtype, options.rounds, options.duration_s))
+    for name in ("unary", "not merged", *(f"{num_tasks} tasks" for num_tasks in GOALS)):
+        print(f"{name:19} {figures[name]:9.0f} calls/s {figures[f'{name}, CPU us']:7.1f} us of CPU a call")
+    for name in ("threads", "threads, not merged"):
         print(f"{name:19} {figures[name]:9.0f} calls/s")
     for num_tasks, goal in GOALS.items():
-        print(f"{num_tasks:4} tasks over unary: {figures[f'{num_tasks} tasks over unary']:.1f} (goal: {goal:g})")
+        ratio, cpu_ratio = figures[f"{num_tasks} tasks over unary"], figures[f"unary over {num_tasks} tasks, CPU"]
+        print(f"{num_tasks:4} tasks over unary: {ratio:.1f} (goal: {goal:g}), by CPU time {cpu_ratio:.1f}")
     print(f"{NUM_THREADS:4} threads over not merged: {figures['threads over not merged']:.1f}")
     print(f"a lone call over one that is not merged: {figures['lone ratio']:.3f} (goal: at most {LONE_GOAL})")
     print(json.dumps({"machine": machine, "dtype": options.dtype, "figures": figures}))

@@ -83,6 +83,8 @@ class AsyncMerger:
     async def close(self) -> None:
         """End all calls with UnavailableError."""
         self._is_closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
         for call in self._pools.calls():
             if not call.answer.done():
                 call.answer.set_exception(UnavailableError("the client is closed", call=call.error_context()))
