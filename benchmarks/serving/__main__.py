@@ -57,6 +57,9 @@ GOALS = (
     Goal("256 UINT8 images a request, over onnxruntime", "uint8_rows_per_s", "raw_rows_per_s", operator.ge, 0.7),
     Goal("conv encoder, 64 rows a request, likewise", "conv_rows_per_s", "raw_conv_rows_per_s", operator.ge, 0.9),
     Goal("dcgan decoder, 64 rows a request, likewise", "dcgan_rows_per_s", "raw_dcgan_rows_per_s", operator.ge, 0.9),
+    Goal("AsyncClient, 64 tasks, over unary", "sdk_64_per_s", "unary_per_s", operator.ge, 8),
+    Goal("AsyncClient, 1024 tasks, over unary", "sdk_1024_per_s", "unary_per_s", operator.ge, 30),
+    Goal("a lone call over one that is not merged", "sdk_lone_ratio", None, operator.le, 1.05),
     Goal("start to ready with 20 bundles, s", "start_20_s", None, operator.le, 5),
     Goal("resident memory with 20 bundles, MiB", "resident_20_mib", None, operator.le, 400 / 1.048576),
     Goal("100 bundles loaded: calls/s of one, over 1 loaded", "unary_100_per_s", "unary_1_per_s", operator.ge, 0.95),
@@ -81,6 +84,9 @@ def measures(options: argparse.Namespace, folder: Path, stack: ExitStack) -> dic
         file = options.models / model / "1" / f"{graph}.onnx"
         return lambda: run_side("raw", file, "--rows", str(rows), *seconds)["rows_per_s"]
 
+    def sdk(num_tasks: int, figure: str = "calls_per_s") -> Measure:
+        return lambda: run_side("merging", ours, "--tasks", str(num_tasks), *seconds)[figure]
+
     def start() -> Iterator[float]:
         with serve(copy_20, *FLAGS) as server:
             yield server.start_s
@@ -104,6 +110,9 @@ def measures(options: argparse.Namespace, folder: Path, stack: ExitStack) -> dic
         "echo_unary_per_s": load(bare, "/Echo/Unary", "encode-1"),
         "unary_per_s": load(ours, f"{SERVICE}/Encode", "encode-1"),
         "stream_per_s": load(ours, f"{SERVICE}/Stream", *stream),
+        "sdk_64_per_s": sdk(64),
+        "sdk_1024_per_s": sdk(1024),
+        "sdk_lone_ratio": sdk(1, "lone_ratio"),
         "echo_stream_per_s": load(bare, "/Echo/Stream", *stream),
         "raw_rows_per_s": raw("stacked", "encoder", 256),
         "uint8_rows_per_s": load(ours, f"{SERVICE}/Encode", "encode-uint8-256", scale=256),

@@ -10,15 +10,10 @@ import argparse
 import asyncio
 import json
 import os
-import re
-import signal
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +23,7 @@ import uvloop
 from latentry_client import AsyncClient, Client, requests
 
 from benchmarks.machine import describe_machine
+from benchmarks.server_process import serve
 
 MODEL = "stacked"
 UNARY_IN_FLIGHT = 64
@@ -144,36 +140,40 @@ async def measure(address: str, clock: CpuClock, dtype: str, rounds: int, durati
     return {name: statistics.median(values) for name, values in figures.items()}
 
 
-@contextmanager
-def serving(repository: Path) -> Iterator[tuple[str, CpuClock]]:
-    """Run a server with one session thread and one worker; yields its address and a clock."""
-    command = str(Path(sys.executable).parent / "latentry-server")
-    flags = ["--repository", str(repository), "--port", "0", "--metrics-port", "0", "--device", "cpu", "--threads", "1"]
-    with subprocess.Popen([command, *flags], stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        for line in server.stderr:
-            if found := re.search(r"listening on (\S+:\d+)", line):
-                break
-        else:
-            raise RuntimeError("the server did not start")
-        try:
-            yield found[1], CpuClock(server.pid)
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.stderr.read()
+async def measure_one(address: str, num_tasks: int, duration_s: float) -> dict[str, float]:
+    """Measure one case for `benchmarks.serving`: so many tasks; one: a lone call over one that is not merged."""
+    image = np.zeros((1, 1, 28, 28), np.float32)
+    async with AsyncClient(address) as merging, AsyncClient(address, merge=False) as alone:
+
+        async def call_merging(_number: int) -> None:
+            await merging.encode(MODEL, image)
+
+        async def call_alone(_number: int) -> None:
+            await alone.encode(MODEL, image)
+
+        if num_tasks == 1:
+            return {"lone_ratio": await lone_ratio(call_merging, call_alone, num_pairs=int(500 * duration_s))}
+        rate, _ = await calls_per_s(call_merging, num_tasks, duration_s, CpuClock(os.getpid()))
+        return {"calls_per_s": rate}
 
 
 def main() -> None:
     """Measure, and print a table and a line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.merging")
-    parser.add_argument("--repository", type=Path, default=Path("models"))
+    parser.add_argument("address", nargs="?", help="of a server: only one case, and one line of JSON")
+    parser.add_argument("--tasks", type=int, default=64, help="the case; 1: the lone call")
+    parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--dtype", choices=("uint8", "float32"), default="uint8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--duration-s", type=float, default=1.0, help="of each case in each round")
     options = parser.parse_args()
+    if options.address:
+        print(json.dumps(uvloop.run(measure_one(options.address, options.tasks, options.duration_s))))
+        return
     machine = describe_machine()
-    with serving(options.repository) as (address, clock):
-        figures = uvloop.run(measure(address, clock, options.dtype, options.rounds, options.duration_s))
+    with serve(options.models, "--threads", "1") as server:
+        clock = CpuClock(server.pid)
+        figures = uvloop.run(measure(server.address, clock, options.dtype, options.rounds, options.duration_s))
     for name in ("unary", "not merged", *(f"{num_tasks} tasks" for num_tasks in GOALS)):
         print(f"{name:19} {figures[name]:9.0f} calls/s {figures[f'{name}, CPU us']:7.1f} us of CPU a call")
     for name in ("threads", "threads, not merged"):
