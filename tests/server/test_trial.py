@@ -6,7 +6,7 @@ import platform
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pytest
 from latentry_server.errors import BundleInvalidError
@@ -127,3 +127,31 @@ def test_one_process_tries_many_bundles_and_a_new_one_comes_where_it_was_killed(
 
 def children() -> set[int]:
     return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+@pytest.mark.parametrize("load_timeout_s", [None, 60])
+async def test_where_the_disk_is_full_the_load_fails_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load_timeout_s: float | None
+) -> None:
+    Autoencoder(seed=1).write(tmp_path, "stacked")
+    async with open_repository(tmp_path, poll_interval_s=0.01, load_timeout_s=load_timeout_s) as repository:
+        if load_timeout_s is None:
+            monkeypatch.setattr("shutil.disk_usage", lambda _: DiskUsage(free=100))
+        else:
+            monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+        Autoencoder(seed=2).write(tmp_path, "stacked", 2)
+        await until(lambda: states(repository, "stacked").get(2) == "FAILED")
+        assert await encode(repository) == 1
+        await until(lambda: "loading failed: " in repository.status("stacked", 2).error)
+        monkeypatch.undo()
+        await until(lambda: states(repository, "stacked") == {2: "READY", 1: "UNLOADED"})
+
+
+class DiskUsage(NamedTuple):
+    free: int
+
+
+def test_a_full_disk_is_told_from_a_broken_bundle_across_processes(tmp_path: Path, trial: Trial) -> None:
+    folder = Autoencoder().write(tmp_path)
+    with pytest.raises(OSError, match="No such file or directory"):
+        trial.run(folder, read_manifest(folder), tmp_path / "nowhere")

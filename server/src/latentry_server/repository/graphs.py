@@ -1,6 +1,7 @@
 """From a bundle's folder to sessions that are warm, in two steps: the slow one may run in another process."""
 
 import functools
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,10 @@ class GraphOpener:
 
         Raises:
             BundleInvalidError: the first thing that is wrong, in one line.
+            OSError: there is no room for it in `target`.
         """
         bundle = read_bundle(folder, manifest)
+        _check_room(target, sum(len(content) for content in bundle.graphs.values()))
         for role, content in bundle.graphs.items():
             graph, file = bundle.spec.graphs[role], target / f"{role}.onnx"
             self._open(graph, functools.partial(self.runtime.prepare, content, file), self._all_sizes).close()
@@ -68,6 +71,14 @@ class GraphOpener:
     def _warm_sizes(self, device: Device) -> Iterable[int]:
         """List those that requests would pay for: on the CPU a large first batch costs little, here it costs them."""
         return bucket_sizes(self.max_batch_rows) if device.kind == "cuda" else (1,)
+
+
+def _check_room(target: Path, graph_bytes: int) -> None:
+    """Tell a full disk from a broken bundle: onnxruntime's own error would not."""
+    needed_bytes = 2 * graph_bytes  # weights that are stored as float16 end as float32
+    free_bytes = shutil.disk_usage(target).free
+    if free_bytes < needed_bytes:
+        raise OSError(f"temporary files: expected room for {needed_bytes} bytes, got {free_bytes}")
 
 
 def _check_inputs(graph: GraphSpec, session: Session) -> None:

@@ -40,6 +40,7 @@ class Trial:
 
         Raises:
             BundleInvalidError: the first thing that is wrong, in one line; or the process died, or took too long.
+            OSError: there is no room for it in `target`.
         """
         with self._lock:
             if self._closed:
@@ -47,15 +48,15 @@ class Trial:
             if self._idle is not None:
                 self._idle.cancel()
             try:
-                refusal = self._ask(folder, manifest, target)
+                error = self._ask(folder, manifest, target)
             except BaseException:
                 self._end()
                 raise
             self._idle = threading.Timer(_IDLE_S, self._end_idle)
             self._idle.daemon = True
             self._idle.start()
-        if refusal is not None:
-            raise BundleInvalidError(refusal)
+        if error is not None:
+            raise error
 
     def close(self) -> None:
         """End the process, in the middle of a trial, too; no other is started."""
@@ -64,7 +65,7 @@ class Trial:
             self._process.kill()
         self._end_idle()
 
-    def _ask(self, folder: Path, manifest: manifest_pb2.Manifest, target: Path) -> str | None:
+    def _ask(self, folder: Path, manifest: manifest_pb2.Manifest, target: Path) -> Exception | None:
         if self._connection is None:
             self._start()
         assert self._connection is not None
@@ -73,10 +74,10 @@ class Trial:
             self._connection.send((folder, manifest.SerializeToString(), target))
             if not self._connection.poll(self._timeout_s):
                 raise BundleInvalidError(f"trying it took longer than {self._timeout_s:g} s")
-            refusal: str | None = self._connection.recv()
+            answer: Exception | None = self._connection.recv()
         except (EOFError, ConnectionError) as error:
             raise BundleInvalidError(f"trying it ended a process: {_describe_end(self._process.wait())}") from error
-        return refusal
+        return answer
 
     def _start(self) -> None:
         self._connection, theirs = Pipe()
@@ -113,7 +114,7 @@ def _describe_end(exit_code: int) -> str:
 
 
 def _serve(connection: Connection) -> None:
-    """Answer each bundle with why it is refused, or None; end with the process that asks."""
+    """Answer each bundle with the error that refuses it, or None; end with the process that asks."""
     os.nice(_NICENESS)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
@@ -123,8 +124,8 @@ def _serve(connection: Connection) -> None:
             folder, manifest, target = connection.recv()
             try:
                 opener.prepare(folder, manifest_pb2.Manifest.FromString(manifest), target)
-            except BundleInvalidError as error:
-                connection.send(str(error))
+            except (BundleInvalidError, OSError) as error:
+                connection.send(error)
             else:
                 connection.send(None)
     except (EOFError, ConnectionError):
