@@ -43,8 +43,6 @@ class Trial:
             OSError: there is no room for it in `target`.
         """
         with self._lock:
-            if self._closed:
-                raise BundleInvalidError("the server is shutting down")
             if self._idle is not None:
                 self._idle.cancel()
             try:
@@ -61,13 +59,16 @@ class Trial:
     def close(self) -> None:
         """End the process, in the middle of a trial, too; no other is started."""
         self._closed = True
-        if self._process is not None:
-            self._process.kill()
+        process = self._process
+        if process is not None:
+            process.kill()
         self._end_idle()
 
     def _ask(self, folder: Path, manifest: manifest_pb2.Manifest, target: Path) -> Exception | None:
-        if self._connection is None:
+        if self._connection is None and not self._closed:
             self._start()
+        if self._closed:  # looked at after the start, since `close` cannot end a process that it does not see yet
+            raise BundleInvalidError("the server is shutting down")
         assert self._connection is not None
         assert self._process is not None
         try:
