@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from latentry.v1 import inference_service_pb2 as messages
@@ -11,9 +13,16 @@ from latentry_server.transport.converters import (
     to_layout,
     to_mode,
     to_source,
-    to_tensor,
     to_truncation,
+    write_tensor,
 )
+from numpy.typing import NDArray
+
+
+def to_tensor(array: NDArray[Any]) -> Tensor:
+    tensor = Tensor()
+    write_tensor(tensor, array)
+    return tensor
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int64])

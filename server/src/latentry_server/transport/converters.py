@@ -63,10 +63,14 @@ def read_array(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], field:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def to_tensor(array: NDArray[Any]) -> tensor_pb2.Tensor:
-    """Write an array of one of the wire's types as a tensor."""
-    data_type = tensor_pb2.DataType.ValueType(_DATA_TYPES[array.dtype])
-    return tensor_pb2.Tensor(dtype=data_type, shape=array.shape, data=array.tobytes())
+def write_tensor(tensor: tensor_pb2.Tensor, array: NDArray[Any]) -> None:
+    """Write an array of one of the wire's types into an empty tensor.
+
+    In its place inside a response: a message that is given to another one is serialised and parsed for that.
+    """
+    tensor.dtype = tensor_pb2.DataType.ValueType(_DATA_TYPES[array.dtype])
+    tensor.shape.extend(array.shape)
+    tensor.data = array.tobytes()
 
 
 def to_dtype(data_type: int, field: str) -> np.dtype[Any]:
@@ -102,14 +106,12 @@ def to_source(source: inference_service_pb2.Source, field: str) -> Source:
     return Source(field, SourceKind(kind), values)
 
 
-def to_run_info(call: Call) -> inference_service_pb2.RunInfo:
+def write_run_info(run: inference_service_pb2.RunInfo, call: Call) -> None:
     """Write what ran and how long it took."""
-    return inference_service_pb2.RunInfo(
-        model=call.spec.name,
-        version=call.spec.version,
-        queue_us=round(call.queue_s * 1e6),
-        compute_us=round(call.compute_s * 1e6),
-    )
+    run.model = call.spec.name
+    run.version = call.spec.version
+    run.queue_us = round(call.queue_s * 1e6)
+    run.compute_us = round(call.compute_s * 1e6)
 
 
 def to_model(status: ModelStatus) -> model_service_pb2.Model:

@@ -1,4 +1,4 @@
-"""Each operation from request to response message; the unary RPCs and Stream share them."""
+"""Each operation from request to response message, which it fills; the unary RPCs and Stream share them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,27 +20,27 @@ from latentry_server.transport.converters import (
     to_dtype,
     to_layout,
     to_mode,
-    to_run_info,
     to_source,
-    to_tensor,
     to_truncation,
+    write_run_info,
+    write_tensor,
 )
 
-Handler = Callable[[Call, Any], Awaitable[Any]]
+Handler = Callable[[Call, Any, Any], Awaitable[None]]
 
 
-async def encode(call: Call, request: messages.EncodeRequest) -> messages.EncodeResponse:
+async def encode(call: Call, request: messages.EncodeRequest, response: messages.EncodeResponse) -> None:
     """Handle Encode."""
     encoded = await run_encode(call, to_array(request.inputs, "inputs"))
-    return messages.EncodeResponse(
-        run=to_run_info(call),
-        codings=to_tensor(encoded.codings),
-        log_variance=None if encoded.log_variance is None else to_tensor(encoded.log_variance),
-        styles=None if encoded.styles is None else to_tensor(encoded.styles),
-    )
+    write_run_info(response.run, call)
+    write_tensor(response.codings, encoded.codings)
+    if encoded.log_variance is not None:
+        write_tensor(response.log_variance, encoded.log_variance)
+    if encoded.styles is not None:
+        write_tensor(response.styles, encoded.styles)
 
 
-async def decode(call: Call, request: messages.DecodeRequest) -> messages.DecodeResponse:
+async def decode(call: Call, request: messages.DecodeRequest, response: messages.DecodeResponse) -> None:
     """Handle Decode."""
     outputs = await run_decode(
         call,
@@ -49,24 +49,27 @@ async def decode(call: Call, request: messages.DecodeRequest) -> messages.Decode
         truncation=to_truncation(request),
         output_dtype=to_dtype(request.output_dtype, "output_dtype"),
     )
-    return messages.DecodeResponse(run=to_run_info(call), outputs=to_tensor(outputs))
+    write_run_info(response.run, call)
+    write_tensor(response.outputs, outputs)
 
 
-async def denoise(call: Call, request: messages.DenoiseRequest) -> messages.DenoiseResponse:
+async def denoise(call: Call, request: messages.DenoiseRequest, response: messages.DenoiseResponse) -> None:
     """Handle Denoise."""
     inputs, output_dtype = to_array(request.inputs, "inputs"), to_dtype(request.output_dtype, "output_dtype")
     outputs = await run_denoise(call, inputs, output_dtype=output_dtype)
-    return messages.DenoiseResponse(run=to_run_info(call), outputs=to_tensor(outputs))
+    write_run_info(response.run, call)
+    write_tensor(response.outputs, outputs)
 
 
-async def reconstruct(call: Call, request: messages.ReconstructRequest) -> messages.ReconstructResponse:
+async def reconstruct(call: Call, request: messages.ReconstructRequest, response: messages.ReconstructResponse) -> None:
     """Handle Reconstruct."""
     inputs, output_dtype = to_array(request.inputs, "inputs"), to_dtype(request.output_dtype, "output_dtype")
     outputs = await run_reconstruct(call, inputs, output_dtype=output_dtype)
-    return messages.ReconstructResponse(run=to_run_info(call), outputs=to_tensor(outputs))
+    write_run_info(response.run, call)
+    write_tensor(response.outputs, outputs)
 
 
-async def sample(call: Call, request: messages.SampleRequest) -> messages.SampleResponse:
+async def sample(call: Call, request: messages.SampleRequest, response: messages.SampleResponse) -> None:
     """Handle Sample."""
     sampled = await run_sample(
         call,
@@ -77,16 +80,15 @@ async def sample(call: Call, request: messages.SampleRequest) -> messages.Sample
         truncation=to_truncation(request),
         output_dtype=to_dtype(request.output_dtype, "output_dtype"),
     )
-    return messages.SampleResponse(
-        run=to_run_info(call),
-        outputs=to_tensor(sampled.outputs),
-        seed=sampled.seed,
-        codings=to_tensor(sampled.codings) if request.include_codings else None,
-        labels=sampled.labels,
-    )
+    write_run_info(response.run, call)
+    write_tensor(response.outputs, sampled.outputs)
+    response.seed = sampled.seed
+    if request.include_codings:
+        write_tensor(response.codings, sampled.codings)
+    response.labels.extend(sampled.labels)
 
 
-async def interpolate(call: Call, request: messages.InterpolateRequest) -> messages.InterpolateResponse:
+async def interpolate(call: Call, request: messages.InterpolateRequest, response: messages.InterpolateResponse) -> None:
     """Handle Interpolate."""
     outputs = await run_interpolate(
         call,
@@ -98,17 +100,20 @@ async def interpolate(call: Call, request: messages.InterpolateRequest) -> messa
         truncation=to_truncation(request),
         output_dtype=to_dtype(request.output_dtype, "output_dtype"),
     )
-    return messages.InterpolateResponse(run=to_run_info(call), outputs=to_tensor(outputs))
+    write_run_info(response.run, call)
+    write_tensor(response.outputs, outputs)
 
 
-async def score(call: Call, request: messages.ScoreRequest) -> messages.ScoreResponse:
+async def score(call: Call, request: messages.ScoreRequest, response: messages.ScoreResponse) -> None:
     """Handle Score."""
     scores = await run_score(call, to_array(request.inputs, "inputs"), labels=request.labels)
-    threshold = call.spec.score_threshold
-    return messages.ScoreResponse(run=to_run_info(call), scores=to_tensor(scores), threshold=threshold)
+    write_run_info(response.run, call)
+    write_tensor(response.scores, scores)
+    if call.spec.score_threshold is not None:
+        response.threshold = call.spec.score_threshold
 
 
-async def style_mix(call: Call, request: messages.StyleMixRequest) -> messages.StyleMixResponse:
+async def style_mix(call: Call, request: messages.StyleMixRequest, response: messages.StyleMixResponse) -> None:
     """Handle StyleMix."""
     mixed = await run_style_mix(
         call,
@@ -122,19 +127,18 @@ async def style_mix(call: Call, request: messages.StyleMixRequest) -> messages.S
         column_labels=request.column_labels,
         output_dtype=to_dtype(request.output_dtype, "output_dtype"),
     )
-    outputs = to_tensor(mixed.outputs)
-    return messages.StyleMixResponse(run=to_run_info(call), outputs=outputs, noise_seed=mixed.noise_seed)
+    write_run_info(response.run, call)
+    write_tensor(response.outputs, mixed.outputs)
+    response.noise_seed = mixed.noise_seed
 
 
-async def classify(call: Call, request: messages.ClassifyRequest) -> messages.ClassifyResponse:
+async def classify(call: Call, request: messages.ClassifyRequest, response: messages.ClassifyResponse) -> None:
     """Handle Classify."""
     classified = await run_classify(call, to_array(request.inputs, "inputs"))
-    return messages.ClassifyResponse(
-        run=to_run_info(call),
-        labels=classified.labels.tolist(),
-        probabilities=to_tensor(classified.probabilities),
-        label_names=call.spec.label_names,
-    )
+    write_run_info(response.run, call)
+    response.labels.extend(classified.labels.tolist())
+    write_tensor(response.probabilities, classified.probabilities)
+    response.label_names.extend(call.spec.label_names)
 
 
 # By the names of StreamRequest's and StreamResponse's fields.
