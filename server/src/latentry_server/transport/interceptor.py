@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -29,6 +29,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
+Behaviour: TypeAlias = Callable[[], Awaitable[Any]]
 Labels: TypeAlias = tuple[str, str, str]
 """Type, service and method."""
 _BIDI = "bidi_stream"
@@ -49,7 +50,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._drain = drain
         self._tokens = tokens
         self._tracer = tracer
-        self._wrapped: dict[str, tuple[Handler, Labels]] = {}
+        self._wrapped: dict[str, tuple[Handler, Labels, bool]] = {}
         self._refusals: dict[tuple[str, str], Handler] = {}
 
     async def intercept_service(
@@ -67,11 +68,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if handler is None:
                 return None
             labels = _labels(handler, method)
-            self._wrapped[method] = self._wrap(handler, method, labels), labels
-        wrapped, labels = self._wrapped[method]
+            self._wrapped[method] = self._wrap(handler, method, labels), labels, _is_served(method)
+        wrapped, labels, is_served = self._wrapped[method]
         try:
             self._authenticate(method, handler_call_details.invocation_metadata)
-            if _is_served(method):
+            if is_served:
                 self._drain.check(is_stream=labels[0] == _BIDI)
         except LatentryError as error:
             return self._refusal(method, labels, error)
@@ -94,7 +95,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             started.inc()
             handled.inc()
             handling_seconds.observe(0)
-            if (trace := self._trace(method, labels, context)) is not None:
+            if _is_served(method) and (trace := self._trace(labels, context)) is not None:
                 trace.end(status.code.value[0], status.code.name)
             await context.abort_with_status(status)
 
@@ -104,6 +105,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Run the handler's behaviour inside `_call`, its messages counted."""
         received = self._metrics.grpc_msg_received.labels(*labels)
         sent = self._metrics.grpc_msg_sent.labels(*labels)
+        call = self._caller(method, labels)
 
         check_growth = GrowthCheck(_request_type(method))
 
@@ -117,26 +119,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except DecodeError:
                 return InvalidInputError("request", expected="a message of the method's type", got="other bytes")
 
-        def around(context: Context) -> AbstractAsyncContextManager[None]:
-            return self._call(method, labels, context)
-
         async def unary_unary(request: Any, context: Context) -> Any:  # noqa: ANN401
             received.inc()
-            async with around(context):
-                response = await handler.unary_unary(_readable(request), context)
+            response = await call(lambda: handler.unary_unary(_readable(request), context), context)
             sent.inc()
             return response
 
         async def unary_stream(request: Any, context: Context) -> None:  # noqa: ANN401
             received.inc()
-            async with around(context):
-                counted = _Counted(context, sent)
-                await _stream(handler.unary_stream(_readable(request), counted), counted)
+            counted = _Counted(context, sent)
+            await call(lambda: _stream(handler.unary_stream(_readable(request), counted), counted), context)
 
         async def stream_stream(requests: AsyncIterator[Any], context: Context) -> None:
-            async with around(context):
-                counted = _Counted(context, sent)
-                await _stream(handler.stream_stream(_count(requests, received), counted), counted)
+            counted = _Counted(context, sent)
+            await call(lambda: _stream(handler.stream_stream(_count(requests, received), counted), counted), context)
 
         make, behaviour = {
             (False, False): (grpc.unary_unary_rpc_method_handler, unary_unary),
@@ -145,38 +141,56 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         }[handler.request_streaming, handler.response_streaming]
         return make(behaviour, deserialize, handler.response_serializer)
 
-    @asynccontextmanager
-    async def _call(self, method: str, labels: Labels, context: Context) -> AsyncIterator[None]:
-        """Let a call in, time it, and end it with its error's status."""
-        self._metrics.grpc_started.labels(*labels).inc()
-        started_s = time.perf_counter()
-        code = grpc.StatusCode.OK
-        trace = self._trace(method, labels, context)
-        try:
-            with self._drain.call(is_stream=labels[0] == _BIDI) if _is_served(method) else nullcontext():
-                yield
-        except asyncio.CancelledError:
-            late = context.time_remaining() == 0
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            raise
-        except grpc.aio.AbortError:
-            code = context.code()
-            raise
-        except Exception as error:  # noqa: BLE001 (every error gets a status)
-            try:
-                await abort(context, error)
-            finally:
-                code = context.code()
-        finally:
-            self._metrics.grpc_handled.labels(*labels, code.name).inc()
-            if trace is not None:
-                trace.end(code.value[0], code.name)
-            elapsed_s = time.perf_counter() - started_s
-            self._metrics.grpc_handling_seconds.labels(*labels).observe(elapsed_s)
-            logger.debug("%s %s %.6f s from %s", method, code.name, elapsed_s, context.peer())
+    def _caller(self, method: str, labels: Labels) -> Callable[[Behaviour, Context], Awaitable[Any]]:
+        """Return what lets a call of a method in, times it, and ends it with its error's status.
 
-    def _trace(self, method: str, labels: Labels, context: Context) -> CallTrace | None:
-        if self._tracer is None or not _is_served(method):
+        What it needs is looked up once a method, not once a call.
+        """
+        started = self._metrics.grpc_started.labels(*labels)
+        handled_well = self._metrics.grpc_handled.labels(*labels, grpc.StatusCode.OK.name)
+        handling_seconds = self._metrics.grpc_handling_seconds.labels(*labels)
+        is_served, is_stream = _is_served(method), labels[0] == _BIDI
+
+        async def call(behaviour: Behaviour, context: Context) -> Any:  # noqa: ANN401
+            started.inc()
+            started_s = time.perf_counter()
+            code = grpc.StatusCode.OK
+            trace = self._trace(labels, context) if is_served else None
+            try:
+                if not is_served:
+                    return await behaviour()
+                with self._drain.call(is_stream=is_stream):
+                    return await behaviour()
+            except asyncio.CancelledError:
+                late = context.time_remaining() == 0
+                code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+                raise
+            except grpc.aio.AbortError:
+                code = context.code()
+                raise
+            except Exception as error:  # noqa: BLE001 (every error gets a status)
+                try:
+                    await abort(context, error)
+                finally:
+                    code = context.code()
+            finally:
+                if code is grpc.StatusCode.OK:
+                    handled_well.inc()
+                else:
+                    self._metrics.grpc_handled.labels(*labels, code.name).inc()
+                if trace is not None:
+                    trace.end(code.value[0], code.name)
+                elapsed_s = time.perf_counter() - started_s
+                handling_seconds.observe(elapsed_s)
+                if logger.isEnabledFor(
+                    logging.DEBUG
+                ):  # asking gRPC for the peer takes longer than the rest of the line
+                    logger.debug("%s %s %.6f s from %s", method, code.name, elapsed_s, context.peer())
+
+        return call
+
+    def _trace(self, labels: Labels, context: Context) -> CallTrace | None:
+        if self._tracer is None:
             return None
         _, service, name = labels
         trace = self._tracer.start(service, name, metadata=context.invocation_metadata(), peer=context.peer())
