@@ -224,8 +224,9 @@ async def test_cancellation_cancels_the_work() -> None:
     assert sorted(held.cancelled) == ["0", "1", "2"]
 
 
-async def test_a_drain_answers_what_was_read_and_then_ends_the_stream() -> None:
-    held = Held(max_in_flight=4)
+@pytest.mark.parametrize("max_in_flight", [3, 4])
+async def test_a_drain_answers_what_was_read_and_then_ends_the_stream(max_in_flight: int) -> None:
+    held = Held(max_in_flight=max_in_flight)
     held.writing.set()
     more = asyncio.Event()
     running = asyncio.create_task(held.stream.run(held.requests(3, then=more)))

@@ -40,9 +40,7 @@ class BoundedStream(Generic[Request, Response]):
         self._slots = asyncio.Semaphore(max_in_flight)
         self._writing = asyncio.Lock()
         self._in_order = in_order
-        # What is read: a request, why there will be no more, or None at the end.
-        self._incoming: asyncio.Queue[Request | InvalidInputError | None] = asyncio.Queue(maxsize=1)
-        self._ended = False
+        self._ended = asyncio.Event()
 
     async def run(self, requests: AsyncIterator[Request]) -> None:
         """Answer requests until there are no more.
@@ -51,23 +49,22 @@ class BoundedStream(Generic[Request, Response]):
             InvalidInputError: a request cannot be read or is not admitted; those before are answered.
             ShuttingDownError: the server shuts down; what was read is answered.
         """
-        # Never cancelled: gRPC may still write into a read that is given up. It ends with the call.
-        reading = asyncio.create_task(self._read(requests))
-        reading.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             async with asyncio.TaskGroup() as tasks:
-                dispatching = tasks.create_task(self._dispatch(tasks))
+                # Never cancelled: gRPC may still write into a read that is given up. It ends with the call.
+                reading = asyncio.create_task(self._read(requests, tasks))
+                reading.add_done_callback(lambda task: task.cancelled() or task.exception())
                 draining = tasks.create_task(self._drain.started.wait())
-                await asyncio.wait({dispatching, draining}, return_when=asyncio.FIRST_COMPLETED)
-                dispatching.cancel()
+                await asyncio.wait({reading, draining}, return_when=asyncio.FIRST_COMPLETED)
+                is_drained = not reading.done()
+                self._ended.set()
                 draining.cancel()
         finally:
-            self._ended = True
-            while not self._incoming.empty():  # reading may wait for room
-                self._incoming.get_nowait()
-        if dispatching.cancelled():
+            self._ended.set()
+            self._slots.release()  # reading may wait for one
+        if is_drained:
             raise ShuttingDownError
-        if refused := dispatching.result():
+        if refused := reading.result():
             raise refused
 
     def _admit(self, request: Request) -> None:
@@ -76,30 +73,24 @@ class BoundedStream(Generic[Request, Response]):
     def _release(self, request: Request) -> None:
         """Let go of a request whose response is about to be written."""
 
-    async def _read(self, requests: AsyncIterator[Request]) -> None:
-        try:
-            async for request in requests:
-                if self._ended:
-                    return
-                await self._incoming.put(request)
-        except InvalidInputError as error:
-            await self._incoming.put(error)
-        else:
-            await self._incoming.put(None)
-
-    async def _dispatch(self, tasks: asyncio.TaskGroup) -> LatentryError | None:
+    async def _read(self, requests: AsyncIterator[Request], tasks: asyncio.TaskGroup) -> LatentryError | None:
         """Start answering every request; return why one was refused, None at the end."""
         before: asyncio.Task[None] | None = None
-        while True:
-            await self._slots.acquire()
-            request = await self._incoming.get()
-            if request is None or isinstance(request, InvalidInputError):
-                return request
-            try:
+        await self._slots.acquire()
+        try:
+            async for request in requests:
+                if self._ended.is_set():
+                    break
                 self._admit(request)
-            except InvalidInputError as error:
-                return error
-            before = tasks.create_task(self._answer_one(request, before if self._in_order else None))
+                before = tasks.create_task(self._answer_one(request, before if self._in_order else None))
+                await self._slots.acquire()
+                if self._ended.is_set():
+                    break
+        except InvalidInputError as error:
+            return error
+        except grpc.aio.BaseError:  # the call is over, and gRPC cancels it
+            return None
+        return None
 
     async def _answer_one(self, request: Request, before: asyncio.Task[None] | None) -> None:
         response = await self._answer(request)
