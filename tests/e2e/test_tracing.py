@@ -121,10 +121,10 @@ def test_a_collector_that_is_away_disturbs_nobody(repository: Path, monkeypatch:
 
 def test_where_it_is_off_nothing_of_it_is_imported(repository: Path) -> None:
     code = (
-        "import sys, asyncio; from pathlib import Path; from latentry_server import app; import latentry_client;"
+        "import sys, asyncio; from latentry_server import app; import latentry_client;"
         "from latentry_server.settings import Settings;"
         "latentry_client.Client().close();"
-        "settings = Settings(repository=Path(sys.argv[1]), port=0, metrics_port=0, device='cpu')\n"
+        "settings = Settings(repository=sys.argv[1], port=0, metrics_port=0, device='cpu')\n"
         "async def serve():\n"
         "    server = app.Server(settings); await server.start(); await server.stop()\n"
         "asyncio.run(serve())\n"
