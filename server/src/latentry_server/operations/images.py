@@ -12,7 +12,8 @@ def to_float(images: NDArray[Any]) -> NDArray[np.float32]:
     """Map uint8 0 to 255 to float32 [0, 1]; float32 stays as it is."""
     if images.dtype == np.float32:
         return images
-    scaled: NDArray[np.float32] = np.divide(images, np.float32(255), dtype=np.float32)
+    scaled = images.astype(np.float32)  # then in place: one step that casts and divides takes several times as long
+    scaled /= np.float32(255)
     return scaled
 
 
