@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from latentry_server.batching import merge
 from latentry_server.batching.limits import BatchingLimits
+from latentry_server.batching.pace import WATCHDOG, Pace
 from latentry_server.batching.queue import Entry, Ran, RowQueue
 from latentry_server.batching.room import Room
 from latentry_server.batching.statistics import GraphStatistics
@@ -35,12 +36,16 @@ logger = logging.getLogger(__name__)
 _FIRST_RETRY_S = 0.1
 # Event loops may round their timers to milliseconds, down as well.
 _TIMER_STEP_S = 0.001
+# Requests that come sooner after the last answers than any one caller could send its next are of several callers.
+CROWDED_S = 300e-6
 # Weight of the newest run in the moving average of the time that a run takes.
 _NEWEST_RUN_WEIGHT = 0.2
 
 
 class Batcher:
-    """Merges the rows of concurrent callers into runs of one session, each in the session's own thread.
+    """Merges the rows of concurrent callers into runs of one session.
+
+    They run in the session's own thread, but for those that are known to be shorter than the way there and back.
 
     All methods are called on the event loop. What one caller does (bad rows, cancellation, a passed deadline) never
     reaches another.
@@ -61,6 +66,10 @@ class Batcher:
         self._full = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
         self._task: asyncio.Task[None] | None = None
+        self._pace = Pace()
+        self._is_busy = False
+        self._gathered_rows = 0
+        self._gave_s = 0.0
         self._run_s: float | None = None  # how long a run takes, on average of the last ones
         self._current: tuple[Sequence[Entry], RunOptions] | None = None
         self._closed = False
@@ -94,6 +103,13 @@ class Batcher:
     async def _run(self, inputs: Mapping[str, NDArray[Any]], client: str, deadline_s: float | None) -> Ran:
         rows = merge.num_rows(inputs)
         self._admit(client, rows, merge.num_bytes(inputs), deadline_s)
+        if rows <= self._limits.max_batch_rows:
+            entry = self._enqueue(inputs, client, deadline_s)
+            try:
+                return await entry.answer
+            except BaseException:  # the caller is gone, or the run has failed
+                self._abandon(entry)
+                raise
         parts = [merge.take_rows(inputs, chunk) for chunk in merge.chunks(rows, self._limits.max_batch_rows)]
         entries = [self._enqueue(part, client, deadline_s) for part in parts]
         try:
@@ -112,8 +128,8 @@ class Batcher:
         """Take no more rows, answer those that wait, and end the thread."""
         self._closed = True
         self._full.set()
-        if self._task is not None:
-            await self._task
+        while self._is_busy:
+            await (self._task or asyncio.sleep(0))
         self._thread.shutdown()
 
     def _admit(self, client: str, rows: int, num_bytes: int, deadline_s: float | None) -> None:
@@ -169,9 +185,26 @@ class Batcher:
         self._metrics.queue_rows.set(self._queue.rows)
         if self._queue.rows >= self._limits.max_batch_rows:
             self._full.set()
-        if self._task is None:
-            self._task = loop.create_task(self._serve(), name=self._name)
+        if not self._is_busy:
+            self._is_busy = True
+            loop.call_soon(self._begin)  # once all that arrives in this turn of the loop is in the queue
         return entry
+
+    def _begin(self) -> None:
+        """Run what waits: here while it is short, else in the thread."""
+        if self._limits.max_delay_ms or not self._pace.is_short(min(self._queue.rows, self._limits.max_batch_rows)):
+            self._task = asyncio.get_running_loop().create_task(self._serve(), name=self._name)
+            return
+        if self._gathers_more():
+            asyncio.get_running_loop().call_soon(self._begin)
+            return
+        batch = self._take_batch()
+        if batch and not self._answer_here(batch):
+            self._task = asyncio.get_running_loop().create_task(self._serve(batch), name=self._name)
+        elif self._queue:
+            asyncio.get_running_loop().call_soon(self._begin)
+        else:
+            self._is_busy = False
 
     def _abandon(self, entry: Entry) -> None:
         self._queue.discard(entry)
@@ -183,15 +216,32 @@ class Batcher:
             if all(running.answer.done() for running in entries):
                 options.terminate = True
 
-    async def _serve(self) -> None:
-        """Run batches until nothing waits; the next batch gathers while one runs."""
+    def _gathers_more(self) -> bool:
+        """Tell whether to look once more: gRPC hands over about one call in each turn of the loop.
+
+        Only while callers come in close succession, and in each turn one more: a lone one need not wait.
+        """
+        rows = self._queue.rows
+        is_crowded = time.monotonic() - self._gave_s < CROWDED_S
+        gathers = is_crowded and self._gathered_rows < rows < self._limits.max_batch_rows
+        self._gathered_rows = rows if gathers else 0
+        return gathers
+
+    async def _serve(self, first: Sequence[Entry] = ()) -> None:
+        """Run batches in the thread until nothing waits; the next batch gathers while one runs."""
+        if first:
+            await self._answer(first)
         while self._queue:
             await self._wait_for_more()
-            batch = self._drop_late(self._queue.take_batch(self._limits.max_batch_rows))
-            self._metrics.queue_rows.set(self._queue.rows)
-            if batch:
+            if batch := self._take_batch():
                 await self._answer(batch)
         self._task = None
+        self._is_busy = False
+
+    def _take_batch(self) -> list[Entry]:
+        batch = self._drop_late(self._queue.take_batch(self._limits.max_batch_rows))
+        self._metrics.queue_rows.set(self._queue.rows)
+        return batch
 
     async def _wait_for_more(self) -> None:
         if self._closed or not self._limits.max_delay_ms or self._queue.rows >= self._limits.max_batch_rows:
@@ -230,18 +280,42 @@ class Batcher:
                 if wanted := [entry for entry in half if not entry.answer.done()]:
                     await self._answer(wanted)
             return
+        self._give(entries, outputs, started_s=started_s)
+
+    def _answer_here(self, entries: Sequence[Entry]) -> bool:
+        """Run entries on the event loop and answer each; tell whether that went well."""
+        started_s = time.monotonic()
+        options = self._session.run_options()
+        WATCHDOG.begin(options)
+        try:
+            outputs = self._run_merged(entries, options)
+        except Exception:  # noqa: BLE001 - the thread finds out whose fault it is
+            self._pace.distrust(count_rows(entries))
+            return False
+        finally:
+            WATCHDOG.end()
+        self._pace.observe_here(count_rows(entries), time.monotonic() - started_s)
+        self._give(entries, outputs, started_s=started_s)
+        return True
+
+    def _give(
+        self, entries: Sequence[Entry], outputs: Sequence[dict[str, NDArray[Any]]], *, started_s: float
+    ) -> None:
         compute_s = time.monotonic() - started_s
         self._observe(entries, started_s=started_s, compute_s=compute_s)
         for entry, own in zip(entries, outputs, strict=True):
             if not entry.answer.done():
                 entry.answer.set_result(Ran(own, started_s - entry.enqueued_s, compute_s))
+        self._gave_s = started_s + compute_s
 
     async def _run_in_thread(self, entries: Sequence[Entry], options: RunOptions) -> list[dict[str, NDArray[Any]]]:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._time_to_run_s(entries), setattr, options, "terminate", True)  # noqa: FBT003
         self._current = entries, options
         try:
-            return await loop.run_in_executor(self._thread, self._run_merged, entries, options)
+            outputs, run_s = await loop.run_in_executor(self._thread, self._run_timed, entries, options)
+            self._pace.observe_in_thread(count_rows(entries), run_s)
+            return outputs
         finally:
             timer.cancel()
             self._current = None
@@ -262,6 +336,13 @@ class Batcher:
         if not entry.answer.done():
             entry.answer.set_exception(RuntimeFailedError(f"{self._name} failed: {reason}"))
 
+    def _run_timed(
+        self, entries: Sequence[Entry], options: RunOptions
+    ) -> tuple[list[dict[str, NDArray[Any]]], float]:
+        started_s = time.monotonic()
+        outputs = self._run_merged(entries, options)
+        return outputs, time.monotonic() - started_s
+
     def _run_merged(self, entries: Sequence[Entry], options: RunOptions) -> list[dict[str, NDArray[Any]]]:
         row_counts = [entry.rows for entry in entries]
         padding_rows = merge.padding_rows(sum(row_counts), self._buckets)
@@ -269,7 +350,7 @@ class Batcher:
         return merge.split(self._session.run(inputs, options), row_counts)
 
     def _observe(self, entries: Sequence[Entry], *, started_s: float, compute_s: float) -> None:
-        rows = sum(entry.rows for entry in entries)
+        rows = count_rows(entries)
         last_s = compute_s if self._run_s is None else self._run_s
         self._run_s = last_s + _NEWEST_RUN_WEIGHT * (compute_s - last_s)
         self.statistics.count_run(rows)
@@ -277,3 +358,8 @@ class Batcher:
         self._metrics.compute_seconds.observe(compute_s)
         for entry in entries:
             self._metrics.queue_seconds.observe(started_s - entry.enqueued_s)
+
+
+def count_rows(entries: Sequence[Entry]) -> int:
+    """Count the rows of several entries."""
+    return sum(entry.rows for entry in entries)
