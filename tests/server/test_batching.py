@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from latentry_server.batching.batcher import Batcher
 from latentry_server.batching.limits import BatchingLimits
+from latentry_server.batching.pace import NUM_PROOFS, SHORT_S, Pace
 from latentry_server.batching.queue import Ran
 from latentry_server.batching.room import Room
 from latentry_server.errors import (
@@ -40,6 +41,8 @@ class GatedSession:
         self.gate.set()
         self.running = threading.Event()
         self.runs: list[int] = []
+        self.threads: list[threading.Thread] = []
+        self.pause_s = 0.0
         self.device = device
         self.inputs: tuple[TensorSpec, ...] = ()
         self.outputs: tuple[TensorSpec, ...] = ()
@@ -50,6 +53,8 @@ class GatedSession:
     def run(self, inputs: Tensors, options: Any = None) -> dict[str, NDArray[Any]]:  # noqa: ARG002
         rows = inputs["x"]
         self.runs.append(len(rows))
+        self.threads.append(threading.current_thread())
+        time.sleep(self.pause_s)
         self.running.set()
         assert self.gate.wait(timeout=60)
         if (rows < 0).any():
@@ -435,3 +440,37 @@ async def test_metrics_count_rows_and_refusals(session: GatedSession) -> None:
 def test_limits_that_make_no_sense_are_refused_by_name(limits: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BatchingLimits(**limits)
+
+
+async def test_what_has_shown_to_be_short_runs_on_the_event_loop(session: GatedSession, batcher: Batcher) -> None:
+    for number in range(1000):
+        assert values(await batcher.run(rows(number))) == [2 * number]
+        if session.threads[-1] is threading.current_thread():
+            break
+    else:
+        pytest.fail("every run went to the thread")
+    assert values(await batcher.run(rows(1, 2, 3, 4))) == [2, 4, 6, 8]
+    assert session.threads[-1] is not threading.current_thread(), "so many rows have shown nothing yet"
+    with pytest.raises(RuntimeFailedError):
+        await batcher.run(rows(-1))
+    assert values(await batcher.run(rows(5))) == [10]
+
+
+async def test_what_is_long_runs_in_the_thread(session: GatedSession, batcher: Batcher) -> None:
+    session.pause_s = 1e-3
+    for number in range(30):
+        assert values(await batcher.run(rows(number))) == [2 * number]
+    assert threading.current_thread() not in session.threads
+
+
+def test_what_has_become_long_has_to_prove_itself_anew() -> None:
+    pace = Pace()
+    for _ in range(NUM_PROOFS):
+        assert not pace.is_short(4)
+        pace.observe_in_thread(3, SHORT_S / 2)
+    assert pace.is_short(4)
+    assert not pace.is_short(5)
+    pace.observe_in_thread(4, SHORT_S * 9)  # it may have waited for the interpreter
+    assert pace.is_short(4)
+    pace.observe_here(4, SHORT_S * 9)
+    assert not pace.is_short(4)

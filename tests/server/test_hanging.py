@@ -143,3 +143,13 @@ async def test_a_run_that_hangs_does_not_keep_the_server_from_stopping(repositor
             await served.server.stop()
         with pytest.raises(grpc.aio.AioRpcError):
             await call
+
+
+async def test_a_run_that_hangs_on_the_event_loop_is_ended_there_and_fails_in_the_thread() -> None:
+    batcher = make_batcher(max_run_s=0.05)
+    for _ in range(100):  # until it has shown that it is short
+        await assert_answers(batcher)
+    with pytest.raises(RuntimeFailedError, match=r"took longer than 0.05 s"):
+        await batcher.run({"inputs": WHITE})
+    await assert_answers(batcher)
+    await batcher.close()

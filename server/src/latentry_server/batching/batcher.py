@@ -36,8 +36,6 @@ logger = logging.getLogger(__name__)
 _FIRST_RETRY_S = 0.1
 # Event loops may round their timers to milliseconds, down as well.
 _TIMER_STEP_S = 0.001
-# Requests that come sooner after the last answers than any one caller could send its next are of several callers.
-CROWDED_S = 300e-6
 # Weight of the newest run in the moving average of the time that a run takes.
 _NEWEST_RUN_WEIGHT = 0.2
 
@@ -68,8 +66,6 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
         self._pace = Pace()
         self._is_busy = False
-        self._gathered_rows = 0
-        self._gave_s = 0.0
         self._run_s: float | None = None  # how long a run takes, on average of the last ones
         self._current: tuple[Sequence[Entry], RunOptions] | None = None
         self._closed = False
@@ -195,9 +191,6 @@ class Batcher:
         if self._limits.max_delay_ms or not self._pace.is_short(min(self._queue.rows, self._limits.max_batch_rows)):
             self._task = asyncio.get_running_loop().create_task(self._serve(), name=self._name)
             return
-        if self._gathers_more():
-            asyncio.get_running_loop().call_soon(self._begin)
-            return
         batch = self._take_batch()
         if batch and not self._answer_here(batch):
             self._task = asyncio.get_running_loop().create_task(self._serve(batch), name=self._name)
@@ -215,17 +208,6 @@ class Batcher:
             entries, options = self._current
             if all(running.answer.done() for running in entries):
                 options.terminate = True
-
-    def _gathers_more(self) -> bool:
-        """Tell whether to look once more: gRPC hands over about one call in each turn of the loop.
-
-        Only while callers come in close succession, and in each turn one more: a lone one need not wait.
-        """
-        rows = self._queue.rows
-        is_crowded = time.monotonic() - self._gave_s < CROWDED_S
-        gathers = is_crowded and self._gathered_rows < rows < self._limits.max_batch_rows
-        self._gathered_rows = rows if gathers else 0
-        return gathers
 
     async def _serve(self, first: Sequence[Entry] = ()) -> None:
         """Run batches in the thread until nothing waits; the next batch gathers while one runs."""
@@ -298,15 +280,12 @@ class Batcher:
         self._give(entries, outputs, started_s=started_s)
         return True
 
-    def _give(
-        self, entries: Sequence[Entry], outputs: Sequence[dict[str, NDArray[Any]]], *, started_s: float
-    ) -> None:
+    def _give(self, entries: Sequence[Entry], outputs: Sequence[dict[str, NDArray[Any]]], *, started_s: float) -> None:
         compute_s = time.monotonic() - started_s
         self._observe(entries, started_s=started_s, compute_s=compute_s)
         for entry, own in zip(entries, outputs, strict=True):
             if not entry.answer.done():
                 entry.answer.set_result(Ran(own, started_s - entry.enqueued_s, compute_s))
-        self._gave_s = started_s + compute_s
 
     async def _run_in_thread(self, entries: Sequence[Entry], options: RunOptions) -> list[dict[str, NDArray[Any]]]:
         loop = asyncio.get_running_loop()
@@ -336,9 +315,7 @@ class Batcher:
         if not entry.answer.done():
             entry.answer.set_exception(RuntimeFailedError(f"{self._name} failed: {reason}"))
 
-    def _run_timed(
-        self, entries: Sequence[Entry], options: RunOptions
-    ) -> tuple[list[dict[str, NDArray[Any]]], float]:
+    def _run_timed(self, entries: Sequence[Entry], options: RunOptions) -> tuple[list[dict[str, NDArray[Any]]], float]:
         started_s = time.monotonic()
         outputs = self._run_merged(entries, options)
         return outputs, time.monotonic() - started_s
