@@ -17,6 +17,7 @@ import grpc.aio
 import numpy as np
 import uvloop
 
+CONNECT_TIMEOUT_S = 20
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -123,7 +124,7 @@ async def run(options: argparse.Namespace) -> dict[str, float]:
     """Call the method for the time given."""
     requests = [path.read_bytes() for path in options.requests]
     async with grpc.aio.insecure_channel(options.address, OPTIONS) as channel:
-        await channel.channel_ready()
+        await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT_S)
         recorder = Recorder(options.warm_up_s, options.duration_s)
         if options.stream:
             await stream(channel.stream_stream(options.method)(), requests, options.in_flight, recorder)
