@@ -95,8 +95,8 @@ class ModelVersion:
             BundleInvalidError: it was refused.
             ModelNotReadyError: it is not ready for another reason.
         """
-        check_not_failed(self.status)
         if self.state is not ModelState.READY or self._model is None:
+            check_not_failed(self.status)
             raise ModelNotReadyError(f"model {self.name!r} version {self.number} is {self.state.lower()}")
         self._num_leases += 1
         self._unused.clear()
