@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
-_LISTENING = re.compile(r"latentry-server listening on (\S+)")
+_LISTENING = re.compile(r"latentry-server listening on (\S+:\d+)")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import json
 import random
 import time
 from collections import deque
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ import numpy as np
 import uvloop
 
 CONNECT_TIMEOUT_S = 20
-OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # each channel has a connection of its own
+)
 
 
 class Recorder:
@@ -59,16 +64,17 @@ class Recorder:
         }
 
 
-async def closed_loop(call: Any, requests: list[bytes], in_flight: int, recorder: Recorder) -> None:  # noqa: ANN401
-    """Keep so many unary calls in flight."""
+async def closed_loop(calls: list[Any], requests: list[bytes], in_flight: int, recorder: Recorder) -> None:
+    """Keep so many unary calls in flight, spread over connections and requests."""
 
-    async def caller(request: bytes) -> None:
+    async def caller(number: int) -> None:
+        call, request = calls[number % len(calls)], requests[number % len(requests)]
         while not recorder.is_over:
             started_s = time.perf_counter()
             await call(request)
             recorder.add(started_s)
 
-    await asyncio.gather(*(caller(requests[number % len(requests)]) for number in range(in_flight)))
+    await asyncio.gather(*(caller(number) for number in range(in_flight)))
 
 
 async def open_loop(call: Any, request: bytes, calls_per_s: float, recorder: Recorder) -> None:  # noqa: ANN401
@@ -123,15 +129,21 @@ async def stream(call: Any, requests: list[bytes], in_flight: int, recorder: Rec
 async def run(options: argparse.Namespace) -> dict[str, float]:
     """Call the method for the time given."""
     requests = [path.read_bytes() for path in options.requests]
-    async with grpc.aio.insecure_channel(options.address, OPTIONS) as channel:
-        await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT_S)
+    async with AsyncExitStack() as stack:
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(options.address, OPTIONS))
+            for _ in range(options.connections)
+        ]
+        for channel in channels:
+            await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT_S)
+        calls: list[Any] = [channel.unary_unary(options.method) for channel in channels]
         recorder = Recorder(options.warm_up_s, options.duration_s)
         if options.stream:
-            await stream(channel.stream_stream(options.method)(), requests, options.in_flight, recorder)
+            await stream(channels[0].stream_stream(options.method)(), requests, options.in_flight, recorder)
         elif options.calls_per_s is None:
-            await closed_loop(channel.unary_unary(options.method), requests, options.in_flight, recorder)
+            await closed_loop(calls, requests, options.in_flight, recorder)
         else:
-            await open_loop(channel.unary_unary(options.method), requests[0], options.calls_per_s, recorder)
+            await open_loop(calls[0], requests[0], options.calls_per_s, recorder)
     return recorder.report()
 
 
@@ -142,6 +154,7 @@ def main() -> None:
     parser.add_argument("method", help="/package.Service/Method")
     parser.add_argument("requests", nargs="+", type=Path, help="files, each with one serialised request")
     parser.add_argument("--in-flight", type=int, default=1)
+    parser.add_argument("--connections", type=int, default=1, help="that a closed loop's callers take in turn")
     parser.add_argument("--stream", action="store_true", help="on one stream, instead of unary calls")
     parser.add_argument("--calls-per-s", type=float, help="an open loop at this rate, instead of a closed one")
     parser.add_argument("--warm-up-s", type=float, default=0.5)
