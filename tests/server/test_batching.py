@@ -442,18 +442,38 @@ def test_limits_that_make_no_sense_are_refused_by_name(limits: dict[str, Any], m
         BatchingLimits(**limits)
 
 
+def prove_short(batcher: Batcher, *row_counts: int) -> None:
+    for count in row_counts * NUM_PROOFS:
+        batcher._pace.observe_in_thread(count, SHORT_S / 2)
+
+
 async def test_what_has_shown_to_be_short_runs_on_the_event_loop(session: GatedSession, batcher: Batcher) -> None:
+    prove_short(batcher, 1, 2)
+    together = await asyncio.gather(*(batcher.run(rows(value)) for value in range(3)))
+    assert [values(ran) for ran in together] == [[0], [2], [4]]
+    assert session.runs == [1, 2], "the first at once, the others of the same turn of the loop together"
+    assert set(session.threads) == {threading.current_thread()}
+    assert values(await batcher.run(rows(1, 2, 3, 4))) == [2, 4, 6, 8]
+    assert session.threads[-1] is not threading.current_thread(), "so many rows have shown nothing yet"
+
+
+async def test_what_fails_on_the_event_loop_fails_alone(batcher: Batcher) -> None:
+    prove_short(batcher, 1, 2, 3)
+    results = await asyncio.gather(*(batcher.run(rows(value)) for value in (5, 6, -1, 7)), return_exceptions=True)
+    assert [values(ran) for ran in results if isinstance(ran, Ran)] == [[10], [12], [14]]
+    assert isinstance(results[2], RuntimeFailedError)
+    with pytest.raises(RuntimeFailedError):
+        await batcher.run(rows(-1))
+
+
+async def test_runs_prove_themselves_in_the_thread(session: GatedSession, batcher: Batcher) -> None:
     for number in range(1000):
         assert values(await batcher.run(rows(number))) == [2 * number]
         if session.threads[-1] is threading.current_thread():
             break
     else:
         pytest.fail("every run went to the thread")
-    assert values(await batcher.run(rows(1, 2, 3, 4))) == [2, 4, 6, 8]
-    assert session.threads[-1] is not threading.current_thread(), "so many rows have shown nothing yet"
-    with pytest.raises(RuntimeFailedError):
-        await batcher.run(rows(-1))
-    assert values(await batcher.run(rows(5))) == [10]
+    assert len(session.runs) > NUM_PROOFS
 
 
 async def test_what_is_long_runs_in_the_thread(session: GatedSession, batcher: Batcher) -> None:
@@ -471,6 +491,8 @@ def test_what_has_become_long_has_to_prove_itself_anew() -> None:
     assert pace.is_short(4)
     assert not pace.is_short(5)
     pace.observe_in_thread(4, SHORT_S * 9)  # it may have waited for the interpreter
-    assert pace.is_short(4)
+    for run_s in (SHORT_S * 9, SHORT_S * 9, SHORT_S / 2, SHORT_S * 9, SHORT_S * 9):
+        pace.observe_here(4, run_s)
+        assert pace.is_short(4)
     pace.observe_here(4, SHORT_S * 9)
     assert not pace.is_short(4)

@@ -66,6 +66,7 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
         self._pace = Pace()
         self._is_busy = False
+        self._ran_this_turn = False
         self._run_s: float | None = None  # how long a run takes, on average of the last ones
         self._current: tuple[Sequence[Entry], RunOptions] | None = None
         self._closed = False
@@ -99,6 +100,8 @@ class Batcher:
     async def _run(self, inputs: Mapping[str, NDArray[Any]], client: str, deadline_s: float | None) -> Ran:
         rows = merge.num_rows(inputs)
         self._admit(client, rows, merge.num_bytes(inputs), deadline_s)
+        if self._may_run_at_once(rows) and (ran := self._run_at_once(inputs, rows)) is not None:
+            return ran
         if rows <= self._limits.max_batch_rows:
             entry = self._enqueue(inputs, client, deadline_s)
             try:
@@ -264,26 +267,58 @@ class Batcher:
             return
         self._give(entries, outputs, started_s=started_s)
 
+    def _may_run_at_once(self, rows: int) -> bool:
+        """Tell whether to run rows without waiting for others: nothing runs or waits, and no others ran this turn."""
+        return not (self._is_busy or self._ran_this_turn or self._limits.max_delay_ms) and self._pace.is_short(rows)
+
+    def _run_at_once(self, inputs: Mapping[str, NDArray[Any]], rows: int) -> Ran | None:
+        """Run one caller's rows on the event loop; None where that fails."""
+        self._ran_this_turn = True
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        started_s = time.monotonic()
+        outputs = self._run_here([inputs], [rows])
+        if outputs is None:
+            return None
+        compute_s = time.monotonic() - started_s
+        self._observe(rows, compute_s)
+        self._metrics.queue_seconds.observe(0)
+        return Ran(outputs[0], 0, compute_s)
+
+    def _end_turn(self) -> None:
+        self._ran_this_turn = False
+
     def _answer_here(self, entries: Sequence[Entry]) -> bool:
         """Run entries on the event loop and answer each; tell whether that went well."""
         started_s = time.monotonic()
-        options = self._session.run_options()
-        WATCHDOG.begin(options)
-        try:
-            outputs = self._run_merged(entries, options)
-        except Exception:  # noqa: BLE001 - the thread finds out whose fault it is
-            self._pace.distrust(count_rows(entries))
+        outputs = self._run_here([entry.inputs for entry in entries], [entry.rows for entry in entries])
+        if outputs is None:
             return False
-        finally:
-            WATCHDOG.end()
-        self._pace.observe_here(count_rows(entries), time.monotonic() - started_s)
         self._give(entries, outputs, started_s=started_s)
         return True
 
+    def _run_here(
+        self, parts: Sequence[Mapping[str, NDArray[Any]]], row_counts: Sequence[int]
+    ) -> list[dict[str, NDArray[Any]]] | None:
+        """Run parts as one batch on the event loop; None where that fails: the thread finds out whose fault it is."""
+        started_s = time.monotonic()
+        options = self._session.run_options()
+        WATCHDOG.begin(options)
+        rows = sum(row_counts)
+        try:
+            outputs = self._run_merged(parts, row_counts, options)
+        except Exception:  # noqa: BLE001 - see above
+            self._pace.distrust(rows)
+            return None
+        finally:
+            WATCHDOG.end()
+        self._pace.observe_here(rows, time.monotonic() - started_s)
+        return outputs
+
     def _give(self, entries: Sequence[Entry], outputs: Sequence[dict[str, NDArray[Any]]], *, started_s: float) -> None:
         compute_s = time.monotonic() - started_s
-        self._observe(entries, started_s=started_s, compute_s=compute_s)
+        self._observe(count_rows(entries), compute_s)
         for entry, own in zip(entries, outputs, strict=True):
+            self._metrics.queue_seconds.observe(started_s - entry.enqueued_s)
             if not entry.answer.done():
                 entry.answer.set_result(Ran(own, started_s - entry.enqueued_s, compute_s))
 
@@ -317,24 +352,22 @@ class Batcher:
 
     def _run_timed(self, entries: Sequence[Entry], options: RunOptions) -> tuple[list[dict[str, NDArray[Any]]], float]:
         started_s = time.monotonic()
-        outputs = self._run_merged(entries, options)
+        outputs = self._run_merged([entry.inputs for entry in entries], [entry.rows for entry in entries], options)
         return outputs, time.monotonic() - started_s
 
-    def _run_merged(self, entries: Sequence[Entry], options: RunOptions) -> list[dict[str, NDArray[Any]]]:
-        row_counts = [entry.rows for entry in entries]
+    def _run_merged(
+        self, parts: Sequence[Mapping[str, NDArray[Any]]], row_counts: Sequence[int], options: RunOptions
+    ) -> list[dict[str, NDArray[Any]]]:
         padding_rows = merge.padding_rows(sum(row_counts), self._buckets)
-        inputs = merge.merge([entry.inputs for entry in entries], padding_rows=padding_rows)
+        inputs = merge.merge(parts, padding_rows=padding_rows)
         return merge.split(self._session.run(inputs, options), row_counts)
 
-    def _observe(self, entries: Sequence[Entry], *, started_s: float, compute_s: float) -> None:
-        rows = count_rows(entries)
+    def _observe(self, rows: int, compute_s: float) -> None:
         last_s = compute_s if self._run_s is None else self._run_s
         self._run_s = last_s + _NEWEST_RUN_WEIGHT * (compute_s - last_s)
         self.statistics.count_run(rows)
         self._metrics.batch_rows.observe(rows)
         self._metrics.compute_seconds.observe(compute_s)
-        for entry in entries:
-            self._metrics.queue_seconds.observe(started_s - entry.enqueued_s)
 
 
 def count_rows(entries: Sequence[Entry]) -> int:

@@ -9,40 +9,44 @@ from latentry_server.sessions.session import RunOptions
 SHORT_S = 250e-6
 # So many runs of a size must have been short before.
 NUM_PROOFS = 8
+# One that takes longer may have been interrupted by what else the machine does; so many in a row have not.
+NUM_DOUBTS = 3
 # A short run that takes this long hangs.
 HANGS_S = 1.0
 
-_NEWEST_WEIGHT = 0.2
-
 
 class Pace:
-    """How long a session's runs take, by their rows; sizes up to the same power of two count as one."""
+    """Whether a session's runs are short, by their rows; sizes up to the same power of two count as one."""
 
     def __init__(self) -> None:
         self._proofs: dict[int, int] = {}
-        self._mean_s: dict[int, float] = {}
+        self._doubts: dict[int, int] = {}
 
     def is_short(self, rows: int) -> bool:
         """Tell whether runs of so many rows are known to be short."""
-        return self._proofs.get((rows - 1).bit_length(), 0) >= NUM_PROOFS
+        return self._proofs.get(_size(rows), 0) >= NUM_PROOFS
 
     def observe_in_thread(self, rows: int, run_s: float) -> None:
         """Note a run's time in a thread: a long one proves nothing, for it may have waited for the interpreter."""
         if run_s <= SHORT_S:
-            size = (rows - 1).bit_length()
+            size = _size(rows)
             self._proofs[size] = self._proofs.get(size, 0) + 1
-            self._mean_s[size] = run_s
 
     def observe_here(self, rows: int, run_s: float) -> None:
-        """Note a run's time on the event loop; where runs have become long, they have to prove themselves anew."""
-        size = (rows - 1).bit_length()
-        self._mean_s[size] += _NEWEST_WEIGHT * (run_s - self._mean_s[size])
-        if self._mean_s[size] > SHORT_S:
+        """Note a run's time on the event loop; after several long ones in a row, runs have to prove themselves anew."""
+        size = _size(rows)
+        self._doubts[size] = self._doubts.get(size, 0) + 1 if run_s > SHORT_S else 0
+        if self._doubts[size] >= NUM_DOUBTS:
             self.distrust(rows)
 
     def distrust(self, rows: int) -> None:
         """Let runs of so many rows prove themselves anew."""
-        self._proofs.pop((rows - 1).bit_length(), None)
+        self._proofs.pop(_size(rows), None)
+        self._doubts.pop(_size(rows), None)
+
+
+def _size(rows: int) -> int:
+    return (rows - 1).bit_length()
 
 
 class Watchdog:

@@ -182,9 +182,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     trace.end(code.value[0], code.name)
                 elapsed_s = time.perf_counter() - started_s
                 handling_seconds.observe(elapsed_s)
-                if logger.isEnabledFor(
-                    logging.DEBUG
-                ):  # asking gRPC for the peer takes longer than the rest of the line
+                if logger.isEnabledFor(logging.DEBUG):  # the peer takes gRPC longer than the rest of the line
                     logger.debug("%s %s %.6f s from %s", method, code.name, elapsed_s, context.peer())
 
         return call
