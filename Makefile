@@ -21,7 +21,7 @@ demo: $(VENV)/.runtime ## Serve the pretrained models, train one live, call them
 	$(BIN)/python -m examples.demo
 
 test: lint ## Run every check and test but those of the running containers
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 test-stack: $(VENV)/.dev ## Test the running compose stack
 	$(BIN)/pytest tests/stack

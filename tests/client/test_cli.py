@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from latentry.v1.inference_service_pb2 import SampleRequest
+from latentry_client.cli import app
 from PIL import Image
 
 from tests.client.plain_service import PlainService
@@ -50,13 +54,19 @@ class Latentry:
         return answer
 
     def refused(self, code: int, *arguments: str) -> str:
-        """Run a command that must fail with one clear line."""
-        done = self.run(*arguments)
-        assert done.returncode == code, done
-        assert done.stdout == ""
-        assert done.stderr.startswith("latentry: ")
-        assert done.stderr.count("\n") == 1, done.stderr
-        return done.stderr
+        """Run a command line that must fail with one clear line; in this process, as there are so many of them."""
+        output, errors = StringIO(), StringIO()
+        with (
+            chdir(self.folder),
+            patch.dict(os.environ, self.environment),
+            redirect_stdout(output),
+            redirect_stderr(errors),
+        ):
+            assert app.run(arguments) == code, errors.getvalue()
+        assert output.getvalue() == ""
+        assert errors.getvalue().startswith("latentry: ")
+        assert errors.getvalue().count("\n") == 1, errors.getvalue()
+        return errors.getvalue()
 
     def load(self, name: str) -> np.ndarray:
         array: np.ndarray = np.load(self.folder / name)

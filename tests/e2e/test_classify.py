@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from latentry_client import Client
 from latentry_trainer.data import npz, to_floats
@@ -12,6 +13,8 @@ from latentry_trainer.training.trained import load_trained
 
 from tests.e2e.conftest import SLICE
 from tests.processes import COMMANDS, serve
+
+pytestmark = pytest.mark.xdist_group("trained")  # in the process that has trained the models already
 
 
 @torch.no_grad()

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from tests.e2e.conftest import MODELS, SLICE
 
+pytestmark = pytest.mark.xdist_group("trained")  # one process trains the models for all of these tests
+
 TOLERANCE = 1e-5
 AUTOENCODERS = ("stacked", "denoise-gaussian", "vae")
 GENERATORS = ("stacked", "vae", "gan")

@@ -18,7 +18,7 @@ LATENTRY_TRAIN = Path(sys.executable).with_name("latentry-train")
 # Two processes add gradients up in another order than one does. By plain SGD: other optimisers divide small gradients
 # by their own size, and make much of their last bits.
 TOLERANCE = 1e-5
-OPTIMIZER = ("--training.optimizer.name=sgd", "--training.optimizer.learning_rate=0.05")
+OPTIMIZER = ("--training.optimizer.name=sgd", "--training.optimizer.learning_rate=0.02")
 
 
 def run(folder: Path, num_processes: int, *arguments: str) -> None:
