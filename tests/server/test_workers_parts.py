@@ -20,6 +20,7 @@ from latentry_server.ports import reserve_port
 from latentry_server.sessions.devices import Device
 from latentry_server.sessions.onnx import OnnxRuntime
 from latentry_server.settings import Settings
+from latentry_server.signals import describe_exit
 from latentry_server.workers.counts import add_up
 from latentry_server.workers.link import Link, LinkClosedError
 from latentry_server.workers.relay import Relay
@@ -275,3 +276,11 @@ def test_a_port_that_another_server_listens_on_is_not_reserved(shared: bool) -> 
         reserve_port("127.0.0.1", taken.getsockname()[1]),
     ):
         pass
+
+
+# The end of a process
+
+
+@pytest.mark.parametrize(("code", "text"), [(1, "exit code 1"), (-9, "SIGKILL"), (-42, "signal 42")])
+def test_every_end_of_a_process_can_be_said(code: int, text: str) -> None:
+    assert describe_exit(code) == text

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ from latentry_server.sessions.devices import Device, resolve_device
 from latentry_server.sessions.onnx import OnnxRuntime
 from latentry_server.sessions.threads import available_cpus
 from latentry_server.settings import MIB, Settings
+from latentry_server.signals import stop_signal
 from latentry_server.transport.drain import Drain
 from latentry_server.transport.health import Health
 from latentry_server.transport.inference_service import InferenceService
@@ -56,14 +56,6 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; StartError where the server cannot start."""
     server = Server(settings)
     await serve(server, server.start(), until=stop_signal())
-
-
-def stop_signal() -> asyncio.Event:
-    """Return what SIGTERM and SIGINT will set, on the running event loop."""
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    return stop
 
 
 async def serve(server: "Server", start: Coroutine[Any, Any, None], *, until: asyncio.Event) -> None:

@@ -4,7 +4,6 @@ The process is started for the first bundle, and ended where it stands idle.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from latentry.v1 import manifest_pb2
 
 from latentry_server.errors import BundleInvalidError
 from latentry_server.repository.graphs import GraphOpener
+from latentry_server.signals import describe_exit
 
 _IDLE_S = 10.0
 _NICENESS = 10  # requests come first
@@ -77,7 +77,7 @@ class Trial:
                 raise BundleInvalidError(f"trying it took longer than {self._timeout_s:g} s")
             answer: Exception | None = self._connection.recv()
         except (EOFError, ConnectionError) as error:
-            raise BundleInvalidError(f"trying it ended a process: {_describe_end(self._process.wait())}") from error
+            raise BundleInvalidError(f"trying it ended a process: {describe_exit(self._process.wait())}") from error
         return answer
 
     def _start(self) -> None:
@@ -94,7 +94,7 @@ class Trial:
             self._connection.send(self._opener)
             self._connection.recv()  # it has imported what it needs; from now on the time is the bundle's
         except (EOFError, ConnectionError) as error:
-            raise RuntimeError(f"no process to try it in: {_describe_end(self._process.wait())}") from error
+            raise RuntimeError(f"no process to try it in: {describe_exit(self._process.wait())}") from error
 
     def _end_idle(self) -> None:
         with self._lock:
@@ -108,10 +108,6 @@ class Trial:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _describe_end(exit_code: int) -> str:
-    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
 
 
 def _serve(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from latentry_server.settings import Settings
+from latentry_server.signals import describe_exit
 from latentry_server.workers.link import Link, LinkClosedError
 from latentry_server.workers.relay import Action, Relay, Versions
 
@@ -63,7 +64,7 @@ class WorkerProcess:
                 if self._is_stopped:  # while it was being started
                     self.stop()
                 code = await self._process.wait()
-            self.error = self.error or _describe(code)
+            self.error = self.error or f"ended: {describe_exit(code)}"
         except OSError as error:
             self.error = f"cannot start a process: {error.strerror}"
         finally:
@@ -127,7 +128,3 @@ def _own_temporary_files() -> Iterator[dict[str, str]]:
             folder = TemporaryDirectory(prefix="latentry-worker-", ignore_cleanup_errors=True)
             environment["TMPDIR"] = made.enter_context(folder)
         yield environment
-
-
-def _describe(code: int) -> str:
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

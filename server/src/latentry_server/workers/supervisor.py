@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import time
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from latentry_server.metrics import SupervisorMetrics
 from latentry_server.metrics_server import MetricsServer
 from latentry_server.ports import address, reserve_port
 from latentry_server.settings import Settings
+from latentry_server.signals import stop_signal
 from latentry_server.workers.counts import Counts
 from latentry_server.workers.process import WorkerProcess
 from latentry_server.workers.relay import Relay
@@ -33,9 +33,7 @@ async def run(settings: Settings) -> None:
     Raises:
         StartError: the port is taken, or a worker could not start when all were to start for the first time.
     """
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    stop = stop_signal()
     with reserve_port(settings.host, settings.port) as port:
         await Supervisor(replace(settings, port=port), stop).run()
 

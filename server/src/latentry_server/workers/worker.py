@@ -9,11 +9,12 @@ import sys
 import uvloop
 
 from latentry_server import logs
-from latentry_server.app import Server, serve, stop_signal
+from latentry_server.app import Server, serve
 from latentry_server.errors import ShuttingDownError, StartError
 from latentry_server.repository.models import ModelRepository
 from latentry_server.repository.version import ModelStatus
 from latentry_server.settings import Settings
+from latentry_server.signals import stop_signal
 from latentry_server.workers.link import Link, LinkClosedError
 from latentry_server.workers.relay import Action, Versions
 
