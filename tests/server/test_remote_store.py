@@ -2,15 +2,21 @@
 
 import hashlib
 import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from latentry_server.errors import BundleInvalidError
+from latentry_server.errors import BundleInvalidError, StartError
 from latentry_server.repository.bundle import MAX_GRAPH_BYTES, MAX_MANIFEST_BYTES
 from latentry_server.repository.remote_store import RemoteStore
 from latentry_server.repository.store import StoreError
@@ -149,11 +155,100 @@ def test_a_cache_of_no_size_keeps_what_is_being_loaded(tmp_path: Path) -> None:
     assert cached(tmp_path) == {"1", "2"}
 
 
-def test_without_a_folder_the_cache_is_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_folder_the_cache_is_our_own_among_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     publish(tmp_path, 1)
     folder = fetch(RemoteStore(URL, cache=None, max_cache_bytes=0), 1)
-    assert folder.is_relative_to(tmp_path / f"latentry-cache-{os.getuid()}")
+    cache = tmp_path / f"latentry-cache-{os.getuid()}"
+    assert folder.is_relative_to(cache)
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert fetch(RemoteStore(URL, cache=None, max_cache_bytes=0), 1) == folder  # again, where it is there
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "another user's", "nowhere"])
+def test_a_cache_of_that_name_that_is_not_our_own_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    cache = tmp_path / f"latentry-cache-{os.getuid()}"
+    (tmp_path / "victim").mkdir()
+    match kind:
+        case "link":
+            cache.symlink_to(tmp_path / "victim")
+        case "file":
+            cache.touch()
+        case "another user's":
+            cache = tmp_path / f"latentry-cache-{os.getuid() + 1}"
+            monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+        case "nowhere":
+            monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    message = "No such file" if kind == "nowhere" else f"expected {cache} to be a folder of the server's own user"
+    with pytest.raises(StartError, match=message):
+        open_store(URL, cache=None, max_cache_bytes=0)
+    assert not list((tmp_path / "victim").iterdir())
+
+
+def test_what_another_process_is_about_to_delete_is_fetched_anew(
+    tmp_path: Path, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, 1, 2)
+    os.utime(fetch(store, 1), times=(0, 0))
+    deleting, go_on = threading.Event(), threading.Event()
+    delete = shutil.rmtree
+
+    def delete_slowly(folder: Any, *args: Any, **kwargs: Any) -> None:
+        if Path(folder).name == "1":
+            deleting.set()
+            assert go_on.wait(60)
+        delete(folder, *args, **kwargs)
+
+    monkeypatch.setattr("shutil.rmtree", delete_slowly)
+    with ThreadPoolExecutor() as threads:
+        other = threads.submit(fetch, RemoteStore(URL, cache=tmp_path / "cache", max_cache_bytes=0), 2)
+        assert deleting.wait(60)
+        fetched = threads.submit(fetch, store, 1)
+        wait([fetched], timeout=0.5)  # who does not wait for the other is done by then
+        go_on.set()
+        assert (other.result() / "encoder.onnx").is_file()
+        assert (fetched.result() / "encoder.onnx").is_file()
+
+
+def test_processes_that_share_a_cache_download_each_version_once(tmp_path: Path) -> None:
+    for version in (1, 2, 3):
+        Autoencoder(seed=version).write(tmp_path / "models", "stacked", version)
+    (tmp_path / "cache" / hashlib.sha256(f"file://{tmp_path}/models".encode()).hexdigest()[:16] / ".fetch-left").mkdir(
+        parents=True
+    )
+    fetch_all = (
+        "import logging, sys; from pathlib import Path; logging.basicConfig(level='INFO')\n"
+        "from latentry_server.repository.remote_store import RemoteStore\n"
+        "store = RemoteStore(sys.argv[1], cache=Path(sys.argv[2]), max_cache_bytes=0)\n"
+        "for version in store.versions()['stacked']:\n"
+        "    folder = store.fetch('stacked', version, store.read_manifest('stacked', version))\n"
+        "    assert (folder / 'encoder.onnx').is_file()\n"
+    )
+    command = [sys.executable, "-c", fetch_all, f"file://{tmp_path}/models", str(tmp_path / "cache")]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    logs = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], logs
+    assert "".join(logs).count("fetched 'stacked'") == 3
+    assert not list((tmp_path / "cache").glob("*/.fetch-*"))
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_repository(tmp_path: Path, store: RemoteStore) -> None:
+    publish(tmp_path, 1)
+    store.versions()
+    manifest = store.read_manifest("stacked", 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"^the cache cannot be written: File too large$"):
+            store.fetch("stacked", 1, manifest)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (store.fetch("stacked", 1, manifest) / "encoder.onnx").is_file()
 
 
 @pytest.mark.parametrize("name", ["..", ".hidden", "../../escape", "a\\..\\b", "nul\0"])

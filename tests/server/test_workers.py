@@ -203,6 +203,14 @@ def temporary_folder(pid: int) -> Path:
     return Path(os.fsdecode(found))
 
 
+def test_workers_share_the_cache_of_a_repository_behind_a_url(repository: Path) -> None:
+    with process(repository=f"file://{repository}", workers=2, load_timeout_s=0) as (running, _, _lines):
+        cache = temporary_folder(running.pid) / f"latentry-cache-{os.getuid()}"
+        assert {file.name for file in cache.glob("*/*/1/*")} == {file.name for file in repository.glob("*/1/*.onnx")}
+        for worker in children(running.pid):
+            assert not list(temporary_folder(worker).glob("latentry-cache-*"))
+
+
 async def test_workers_end_with_their_supervisor(repository: Path) -> None:
     with two_workers(repository) as (running, _, _lines):
         workers = children(running.pid)

@@ -1,15 +1,15 @@
 """A repository behind an fsspec URL, with a bounded cache of its graphs on this machine."""
 
 import contextlib
+import fcntl
 import hashlib
 import logging
 import os
 import shutil
-import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import fsspec
@@ -17,6 +17,7 @@ from latentry.v1 import manifest_pb2
 
 from latentry_server.errors import BundleInvalidError, one_line
 from latentry_server.repository.bundle import MAX_GRAPH_BYTES, MAX_MANIFEST_BYTES
+from latentry_server.repository.cache_folder import default_cache
 from latentry_server.repository.manifest import model_spec, parse_manifest
 from latentry_server.repository.names import is_model_name, version_number
 from latentry_server.repository.store import Fingerprint, StoreError
@@ -26,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 _FETCHING = ".fetch-"
-# A download that is older than this was left by a process that was killed.
-_STALE_S = 24 * 3600.0
 # What was fetched this lately is perhaps being loaded.
 _IN_USE_S = 600.0
 
@@ -39,7 +38,8 @@ class RemoteStore:
     """A `Store` of the files `<model>/<version>/*` below an fsspec URL.
 
     Graphs are downloaded beside the cache's folders, compared to the manifest's hashes, and renamed into place: what is
-    in the cache is whole. Several processes may share a cache.
+    in the cache is whole. Several processes may share a cache: one at a time changes it, and what it has downloaded the
+    others need not.
     """
 
     def __init__(self, url: str, *, cache: Path | None, max_cache_bytes: int) -> None:
@@ -49,20 +49,14 @@ class RemoteStore:
             ValueError: fsspec does not know the URL's kind.
             ImportError: the URL's kind needs a package that is not installed.
             OSError: there can be no such folder.
+            StartError: there can be none among temporary files.
         """
         self._system, root = fsspec.url_to_fs(url)
         self._root = root.rstrip("/")
-        if cache is None:  # the same for every start: who is killed leaves nothing that nobody finds again
-            cache = Path(gettempdir()) / f"latentry-cache-{os.getuid()}"
-        self._cache = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self._cache = (cache or default_cache()) / hashlib.sha256(url.encode()).hexdigest()[:16]
         self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._max_cache_bytes = max_cache_bytes
         self._listing: dict[tuple[str, int], _Files] = {}
-        self._fetching = threading.Lock()
-        for left in self._cache.glob(f"{_FETCHING}*"):
-            with contextlib.suppress(FileNotFoundError):  # it has just been renamed
-                if time.time() - left.stat().st_mtime > _STALE_S:
-                    shutil.rmtree(left, ignore_errors=True)
 
     def __str__(self) -> str:
         return str(self._system.unstrip_protocol(self._root))  # without credentials that the URL may have
@@ -107,44 +101,58 @@ class RemoteStore:
         """Download the graphs that are not in the cache; see `Store.fetch`."""
         folder = self._cache / model / str(version)
         graphs = model_spec(manifest, folder).graphs.values()  # no name in it leads out of the folder
-        with self._fetching:
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(folder)  # first, so that no other process deletes it meanwhile
-            if not _is_whole(folder, graphs):
-                self._download(model, version, folder, graphs)
-            with contextlib.suppress(FileNotFoundError):  # another process makes room, too
+        try:
+            with self._alone():
+                if not _is_whole(folder, graphs):
+                    self._download(model, version, folder, graphs)
+                os.utime(folder)  # in use from now on
                 self._make_room()
+        except OSError as error:  # without the path, since callers are told
+            raise OSError(f"the cache cannot be written: {error.strerror}") from error
         return folder
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads and processes from the cache meanwhile; who is killed keeps nobody from it."""
+        with (self._cache / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _download(self, model: str, version: int, folder: Path, graphs: Collection[GraphSpec]) -> None:
+        for left in self._cache.glob(f"{_FETCHING}*"):  # by a process that was killed
+            shutil.rmtree(left)
         with TemporaryDirectory(prefix=_FETCHING, dir=self._cache) as temporary:
             made = Path(temporary) / "bundle"
             made.mkdir()
             for graph in graphs:
                 path, size = self._find(model, version, graph.path.name, MAX_GRAPH_BYTES)
                 self._download_file(path, size, made / graph.path.name, graph.sha256)
+            if folder.exists():  # an older copy, or one that the disk has changed
+                shutil.rmtree(folder)
             folder.parent.mkdir(exist_ok=True)
-            try:
-                made.rename(folder)
-            except OSError:  # an older copy is there, or another process was faster
-                if not _is_whole(folder, graphs):
-                    shutil.rmtree(folder)
-                    made.rename(folder)
+            made.rename(folder)
         logger.info("fetched %r version %d", model, version)
 
     def _download_file(self, path: str, size: int, target: Path, sha256: str) -> None:
         digest, received = hashlib.sha256(), 0
-        try:
-            with self._system.open(path, "rb") as source, target.open("wb") as copy:
-                while received <= size and (chunk := source.read(_CHUNK_BYTES)):
-                    digest.update(chunk)
-                    received += copy.write(chunk)
-        except Exception as error:
-            raise _error(target.name, error) from error
+        with target.open("wb") as copy, contextlib.closing(self._read(path)) as chunks:
+            for chunk in chunks:
+                digest.update(chunk)
+                received += copy.write(chunk)
+                if received > size:
+                    break
         if received != size:
             raise StoreError(f"{target.name}: expected {size} bytes, got {received}")
         if digest.hexdigest() != sha256:
             raise BundleInvalidError(f"{target.name}: expected SHA-256 {sha256}, got {digest.hexdigest()}")
+
+    def _read(self, path: str) -> Generator[bytes, None, None]:
+        try:
+            with self._system.open(path, "rb") as source:
+                while chunk := source.read(_CHUNK_BYTES):
+                    yield chunk
+        except Exception as error:
+            raise _error(path.rpartition("/")[2], error) from error
 
     def _find(self, model: str, version: int, file: str, max_bytes: int) -> tuple[str, int]:
         """Look a file's path and size up in the listing; BundleInvalidError where it is missing or too large."""

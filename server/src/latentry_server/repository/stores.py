@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from latentry_server.errors import one_line
+from latentry_server.repository.cache_folder import is_url
 from latentry_server.repository.local_store import LocalStore
 from latentry_server.repository.store import Store
 
@@ -11,9 +12,10 @@ def open_store(repository: str, *, cache: Path | None, max_cache_bytes: int) -> 
     """Open a folder, or what an fsspec URL (`s3://bucket/models`) stands for; see `RemoteStore` for the cache.
 
     Raises:
-        ValueError: the kind of URL is not known or needs a package that is not there, or there can be no cache.
+        ValueError: the kind of URL is not known or needs a package that is not there, or there can be no such cache.
+        StartError: there can be none among temporary files.
     """
-    if "://" not in repository:
+    if not is_url(repository):
         return LocalStore(Path(repository))
     try:
         from latentry_server.repository.remote_store import RemoteStore  # noqa: PLC0415 - fsspec is optional

@@ -12,6 +12,7 @@ from latentry_server.errors import StartError
 from latentry_server.metrics import SupervisorMetrics
 from latentry_server.metrics_server import MetricsServer
 from latentry_server.ports import address, reserve_port
+from latentry_server.repository.cache_folder import default_cache, is_url
 from latentry_server.settings import Settings
 from latentry_server.signals import stop_signal
 from latentry_server.workers.counts import Counts
@@ -31,9 +32,12 @@ async def run(settings: Settings) -> None:
     """Serve by `settings.workers` processes until SIGTERM or SIGINT, then drain them.
 
     Raises:
-        StartError: the port is taken, or a worker could not start when all were to start for the first time.
+        StartError: the port is taken, there can be no cache, or a worker could not start when all were to start for the
+            first time.
     """
     stop = stop_signal()
+    if settings.cache_dir is None and is_url(settings.repository):  # workers have temporary files apart, but share this
+        settings = replace(settings, cache_dir=default_cache())
     with reserve_port(settings.host, settings.port) as port:
         await Supervisor(replace(settings, port=port), stop).run()
 
