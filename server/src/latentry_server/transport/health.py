@@ -15,7 +15,7 @@ from grpc_health.v1.health_pb2 import (
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from latentry_server.repository.models import ModelRepository
-from latentry_server.repository.version import ModelState, ModelStatus
+from latentry_server.repository.version import ModelState
 from latentry_server.transport.drain import Drain
 
 SERVER = ""
@@ -35,17 +35,15 @@ class Health(HealthServicer):  # type: ignore[misc]  # the package publishes no 
 
     async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
         """Tell one service's health; NOT_FOUND where there is no such service."""
-        status = self._status(request.service)
+        status = self._statuses().get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return HealthCheckResponse(status=status)
 
     async def List(self, request: HealthListRequest, context: Context) -> HealthListResponse:  # noqa: ARG002
         """Tell the health of every service."""
-        versions = [(status.name, f"{status.name}/{status.version}") for status in self._repository.statuses()]
-        services = {SERVER, *(service for pair in versions for service in pair)}
         return HealthListResponse(
-            statuses={service: HealthCheckResponse(status=self._status(service)) for service in services}
+            statuses={service: HealthCheckResponse(status=status) for service, status in self._statuses().items()}
         )
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:
@@ -66,24 +64,21 @@ class Health(HealthServicer):  # type: ignore[misc]  # the package publishes no 
             self._changed.notify_all()
 
     def _watched(self, service: str) -> HealthCheckResponse.ServingStatus:
-        status = self._status(service)
-        return HealthCheckResponse.SERVICE_UNKNOWN if status is None else status
+        return self._statuses().get(service, HealthCheckResponse.SERVICE_UNKNOWN)
 
-    def _status(self, service: str) -> HealthCheckResponse.ServingStatus | None:
-        states = _states(service, self._repository.statuses())
-        if not states:
-            return None
-        serving = ModelState.READY in states and not self._drain.started.is_set()
-        return HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+    def _statuses(self) -> dict[str, HealthCheckResponse.ServingStatus]:
+        """Tell the health of all: the server is ready whatever its models, a model where one of its versions is."""
+        is_ready = {SERVER: True}
+        for status in self._repository.statuses():
+            for service in (status.name, f"{status.name}/{status.version}"):
+                is_ready[service] = is_ready.get(service, False) or status.state is ModelState.READY
+        refuses = self._drain.started.is_set()
+        return {
+            service: HealthCheckResponse.SERVING if ready and not refuses else HealthCheckResponse.NOT_SERVING
+            for service, ready in is_ready.items()
+        }
 
     def _on_change(self, _name: str, _version: int, _state: ModelState) -> None:
         task = asyncio.get_running_loop().create_task(self.notify())
         self._notifying.add(task)
         task.add_done_callback(self._notifying.discard)
-
-
-def _states(service: str, statuses: list[ModelStatus]) -> set[ModelState]:
-    """Collect the states that make up a service; the server itself is ready, whatever its models."""
-    if service == SERVER:
-        return {ModelState.READY}
-    return {status.state for status in statuses if service in (status.name, f"{status.name}/{status.version}")}
