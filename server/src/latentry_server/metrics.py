@@ -32,14 +32,14 @@ class GraphMetrics:
 
 
 class Metrics:
-    """Every metric of one server process; gauges add up over the processes that share a port."""
+    """Every metric of one server process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
             return Counter(name, text, labels, registry=registry)
 
         def gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
-            return Gauge(name, text, labels, registry=registry, multiprocess_mode="livesum")
+            return Gauge(name, text, labels, registry=registry)
 
         def histogram(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
             return Histogram(name, text, labels, registry=registry, buckets=buckets)

@@ -91,9 +91,17 @@ def model_spec(manifest: manifest_pb2.Manifest, folder: Path) -> ModelSpec:
     )
 
 
+def graph_role(graph: manifest_pb2.Graph) -> GraphRole | None:
+    """Read a graph's role; None where it has none that is known."""
+    if graph.role not in manifest_pb2.GraphRole.values() or not graph.role:
+        return None
+    return GraphRole(manifest_pb2.GraphRole.Name(graph.role).removeprefix("GRAPH_ROLE_").lower())
+
+
 def _graph(manifest: manifest_pb2.Manifest, graph: manifest_pb2.Graph, folder: Path) -> GraphSpec:
-    _expect("graphs.role", graph.role in manifest_pb2.GraphRole.values() and graph.role, "a known role", graph.role)
-    role = GraphRole(manifest_pb2.GraphRole.Name(graph.role).removeprefix("GRAPH_ROLE_").lower())
+    role = graph_role(graph)
+    if role is None:
+        raise BundleInvalidError(f"manifest.json: graphs.role: expected a known role, got {graph.role}")
     _expect(f"{role}.file", graph.file == f"{role}.onnx", f"'{role}.onnx'", repr(graph.file))
     _expect(f"{role}.sha256", _SHA256.fullmatch(graph.sha256), "64 lower-case hexadecimal digits", repr(graph.sha256))
     inputs = _tensors(f"{role}.inputs", graph.inputs)

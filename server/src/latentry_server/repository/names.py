@@ -11,5 +11,5 @@ def is_model_name(name: str) -> bool:
 
 
 def version_number(name: str) -> int | None:
-    """Read a version's folder name; None where it is no whole number from 1."""
+    """Read a version's name; None where it is no whole number from 1."""
     return int(name) if _VERSION.fullmatch(name) else None

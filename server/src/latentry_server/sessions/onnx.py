@@ -19,10 +19,7 @@ _DTYPES: dict[str, np.dtype[np.generic]] = {
     "tensor(int64)": np.dtype(np.int64),
 }
 _ERRORS_ONLY = 3
-
-
-# Weights of fewer bytes stay in a prepared graph's file.
-_MIN_WEIGHT_BYTES = "1024"
+_MIN_WEIGHT_BYTES = "1024"  # weights of fewer bytes stay in a prepared graph's file
 
 
 def _share_arena() -> None:

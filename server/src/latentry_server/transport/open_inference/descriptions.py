@@ -5,11 +5,11 @@ from typing import Any
 
 from latentry.open_inference import grpc_service_pb2 as messages
 from latentry.open_inference import model_config_pb2 as config
-from latentry.v1 import manifest_pb2
 
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.statistics import GraphStatistics
 from latentry_server.operations.call import Limits
+from latentry_server.repository.manifest import graph_role
 from latentry_server.repository.version import ModelState, ModelStatus
 from latentry_server.spec import GraphRole, GraphSpec, TensorSpec
 from latentry_server.transport.open_inference.names import graph_name
@@ -92,8 +92,8 @@ def to_index(statuses: Iterable[ModelStatus], *, only_ready: bool) -> messages.R
 def roles(status: ModelStatus) -> Iterator[GraphRole]:
     """Give the graphs of a version, as its manifest has them."""
     for graph in status.manifest.graphs if status.manifest else ():
-        if graph.role in manifest_pb2.GraphRole.values() and graph.role:
-            yield GraphRole(manifest_pb2.GraphRole.Name(graph.role).removeprefix("GRAPH_ROLE_").lower())
+        if (role := graph_role(graph)) is not None:
+            yield role
 
 
 def _reason(status: ModelStatus) -> str:

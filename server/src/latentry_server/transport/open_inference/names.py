@@ -1,11 +1,8 @@
 """Pure: the protocol's names of models and versions."""
 
-import re
-
 from latentry_server.errors import InvalidInputError, ModelNotFoundError
+from latentry_server.repository.names import version_number
 from latentry_server.spec import GraphRole
-
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def graph_name(model: str, role: GraphRole) -> str:
@@ -24,7 +21,8 @@ def split_name(name: str) -> tuple[str, GraphRole]:
 
 def read_version(version: str, field: str) -> int:
     """Read a version; 0 for the newest, where none is given."""
-    if version and not _VERSION.fullmatch(version):
+    number = version_number(version) if version else 0
+    if number is None:
         expected = "a whole number from 1, or nothing for the newest"
         raise InvalidInputError(field, expected=expected, got=repr(version))
-    return int(version or 0)
+    return number
