@@ -9,13 +9,8 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,11 +18,9 @@ import numpy as np
 from latentry_client import AsyncClient, LatentryError
 
 from benchmarks.machine import describe_machine
+from benchmarks.server_process import ServerProcess, serve
 
-_COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
-_LISTENING = re.compile(r"latentry-server listening on (\S+:\d+)")
 _METRICS_PORT = 18_002
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass
@@ -71,11 +64,11 @@ class Load:
             outcome.slowest_s = max(outcome.slowest_s, time.perf_counter() - started_s)
 
 
-async def measure(address: str, supervisor: int, *, workers: int, callers: int, seconds: float) -> Outcome:
+async def measure(supervisor: ServerProcess, *, workers: int, callers: int, seconds: float) -> Outcome:
     """Call for some seconds, and kill a worker whenever all are ready."""
     outcome = Outcome()
     images = np.random.default_rng(0).random((callers, 1, 28, 28), np.float32)
-    async with AsyncClient(address) as client:
+    async with AsyncClient(supervisor.address) as client:
         codings = (await client.encode("stacked", images)).codings
         load = Load(client, images, codings, outcome)
         calling = [asyncio.create_task(load.call(row)) for row in range(callers)]
@@ -83,43 +76,20 @@ async def measure(address: str, supervisor: int, *, workers: int, callers: int, 
         while time.perf_counter() - started_s < seconds:
             await asyncio.sleep(1)
             killed_s = time.perf_counter()
-            os.kill(_children(supervisor)[0], signal.SIGKILL)
+            os.kill(_children(supervisor.pid)[0], signal.SIGKILL)
             outcome.kills += 1
             await asyncio.to_thread(_await_restart, outcome.kills, workers)
             outcome.restart_s.append(time.perf_counter() - killed_s)
-            outcome.supervisor_mib = (outcome.supervisor_mib[0] or _mib(supervisor), _mib(supervisor))
+            resident_mib = round(supervisor.resident_mib, 1)
+            outcome.supervisor_mib = (outcome.supervisor_mib[0] or resident_mib, resident_mib)
         load.is_over = True
         await asyncio.gather(*calling)
         outcome.seconds = time.perf_counter() - started_s
     return outcome
 
 
-@contextmanager
-def server(repository: Path, workers: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a server, and give its supervisor and address."""
-    options = ["--repository", str(repository), "--models", "stacked", "--workers", str(workers), "--port", "0"]
-    options += ["--metrics-port", str(_METRICS_PORT), "--device", "cpu"]
-    with subprocess.Popen([*_COMMAND, *options], stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            for line in process.stderr:
-                if found := _LISTENING.search(line):
-                    break
-            else:
-                raise RuntimeError("the server did not start")
-            threading.Thread(target=process.stderr.read, daemon=True).start()  # else its log would fill the pipe
-            yield process, found[1]
-        finally:
-            process.terminate()
-            process.wait()
-
-
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _mib(pid: int) -> float:
-    return round(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 2**20, 1)
 
 
 def _await_restart(restarts: int, workers: int) -> None:
@@ -142,9 +112,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(".cache/benchmarks/killed-workers.json"))
     options = parser.parse_args()
     machine = describe_machine()
-    with server(options.repository, options.workers) as (process, address):
+    flags = ("--models", "stacked", "--workers", str(options.workers))
+    with serve(options.repository, *flags, metrics_port=_METRICS_PORT) as supervisor:
         outcome = asyncio.run(
-            measure(address, process.pid, workers=options.workers, callers=options.callers, seconds=options.seconds)
+            measure(supervisor, workers=options.workers, callers=options.callers, seconds=options.seconds)
         )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps({"machine": machine, **asdict(outcome)}, indent=2))

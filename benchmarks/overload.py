@@ -8,17 +8,11 @@ modest client asks for a single row now and then. Run by `python -m benchmarks.o
 import argparse
 import asyncio
 import json
-import re
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc.aio
@@ -32,9 +26,8 @@ from latentry.v1.model_service_pb2_grpc import ModelServiceStub
 from latentry.v1.tensor_pb2 import DATA_TYPE_FLOAT32, DATA_TYPE_UINT8, Tensor
 
 from benchmarks.machine import describe_machine
+from benchmarks.server_process import serve
 
-_LISTENING = re.compile(r"latentry-server listening on (\S+)")
-_COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
 _PAGE_BYTES = 4096
 _MODEST_CALLS_PER_S = 5
 
@@ -125,31 +118,6 @@ class Caller:
         return outcomes
 
 
-@contextmanager
-def server(repository: Path, threads: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Start a server, and give its process and address."""
-    options = ("--repository", str(repository), "--port", "0", "--metrics-port", "0", "--device", "cpu")
-    command = [*_COMMAND, *options, "--threads", str(threads), "--log-level", "info"]
-    with TemporaryDirectory() as folder:
-        log = Path(folder) / "server.log"  # a pipe that nobody reads would stop the server
-        with log.open("w") as stderr:
-            process = subprocess.Popen(command, stderr=stderr)
-        try:
-            yield process, wait_until_listening(process, log)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def wait_until_listening(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait for the line that says where the server listens, and return its address."""
-    while process.poll() is None:
-        if found := _LISTENING.search(log.read_text()):
-            return found[1]
-        time.sleep(0.05)
-    raise RuntimeError(f"the server did not start: {log.read_text()}")
-
-
 async def watch_memory(pid: int) -> list[float]:
     """Write down the resident memory of a process and its children, in MiB, every second until cancelled."""
     memory_mib: list[float] = []
@@ -163,9 +131,9 @@ async def watch_memory(pid: int) -> list[float]:
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measure the peak, the overload and the peak again."""
-    with server(options.repository, options.threads) as (process, address):
+    with serve(options.repository, "--threads", str(options.threads)) as server:
         own_connection = (("grpc.use_local_subchannel_pool", 1),)
-        channels = [grpc.aio.insecure_channel(address, own_connection) for _ in range(options.clients + 1)]
+        channels = [grpc.aio.insecure_channel(server.address, own_connection) for _ in range(options.clients + 1)]
         first, *others = map(InferenceServiceStub, channels)
         caller, modest_caller = [
             Caller(stubs, await decode_request(channels[0], options.model, rows), options.timeout_s)
@@ -173,7 +141,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         ]
         await caller.closed_loop(options.clients, 1)
         before = await caller.closed_loop(2 * options.clients, options.peak_s)
-        memory = asyncio.create_task(watch_memory(process.pid))
+        memory = asyncio.create_task(watch_memory(server.pid))
         overload, modest = await asyncio.gather(
             caller.open_loop(options.load * before.per_s, options.duration_s),
             modest_caller.open_loop(_MODEST_CALLS_PER_S, options.duration_s),

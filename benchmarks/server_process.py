@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-_COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
 _LISTENING = re.compile(r"latentry-server listening on (\S+:\d+)")
 
 
@@ -41,23 +42,28 @@ class ServerProcess:
 
 
 @contextmanager
-def serve(repository: Path, *flags: str) -> Iterator[ServerProcess]:
+def serve(repository: Path, *flags: str, metrics_port: int = 0) -> Iterator[ServerProcess]:
     """Start `latentry-server` on a free port of this machine, with its flags, and stop it at the end."""
     started_s = time.perf_counter()
-    command = [*_COMMAND, "--repository", str(repository), "--port", "0", "--metrics-port", "0", "--device", "cpu"]
-    with subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True) as process:
+    ports = ("--port", "0", "--metrics-port", str(metrics_port))
+    command = [*COMMAND, "--repository", str(repository), *ports, "--device", "cpu", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        lines = []
         try:
-            for line in process.stderr:
-                lines.append(line)
-                if found := _LISTENING.search(line):
-                    break
-            else:
-                sys.exit(f"the server did not start: {''.join(lines)}")
-            ready = ServerProcess(process.pid, found[1], time.perf_counter() - started_s)
-            threading.Thread(target=process.stderr.read, daemon=True).start()
+            address, _ = await_address(process.stderr)
+            ready = ServerProcess(process.pid, address, time.perf_counter() - started_s)
+            threading.Thread(target=process.stderr.read, daemon=True).start()  # else its log would fill the pipe
             yield ready
         finally:
             process.terminate()
             process.wait()
+
+
+def await_address(log: IO[str]) -> tuple[str, list[str]]:
+    """Read what a server logs until it listens; return its address and the lines. RuntimeError where it ends before."""
+    lines = []
+    for line in log:
+        lines.append(line)
+        if found := _LISTENING.search(line):
+            return found[1], lines
+    raise RuntimeError(f"the server did not start: {''.join(lines)}")

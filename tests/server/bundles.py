@@ -32,6 +32,8 @@ IMAGES_OUT = ("outputs", INPUT_SHAPE)
 VECTORS_IN = ("inputs", (PIXELS,))
 VECTORS_OUT = ("outputs", (PIXELS,))
 TensorShape = tuple[str, tuple[int, ...]]
+# Role -> (inputs, outputs, the nodes in ONNX's text form).
+Graphs = dict[str, tuple[tuple[TensorShape, ...], tuple[TensorShape, ...], str]]
 
 
 def sigmoid(values: Floats) -> Floats:
@@ -51,8 +53,7 @@ class Bundle:
     capabilities: ClassVar[tuple[str, ...]]
     input_shape: ClassVar[tuple[int, ...]] = INPUT_SHAPE
     label_names: ClassVar[tuple[str, ...]] = ()
-    # Role -> (inputs, outputs, the nodes in ONNX's text form).
-    graphs: ClassVar[dict[str, tuple[tuple[TensorShape, ...], tuple[TensorShape, ...], str]]]
+    graphs: ClassVar[Graphs]
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
@@ -173,6 +174,16 @@ class Autoencoder(Bundle):
     def prior(self, noise: Floats) -> Floats:
         """Compute codings [N, 3] from noise [N, 4] ~ N(0, 1)."""
         return noise @ self._prior + self._prior_bias
+
+
+def turning_encoder(times: str) -> Graphs:
+    """Make an encoder for an Autoencoder that turns its codings around `times` times, which the nodes compute."""
+    nodes = (
+        f"flat = Flatten(inputs) start = Gemm(flat, encode, encode_bias) {times}"
+        " codings = Loop<body = turn (int64 i, bool go, float[N, 3] old) => (bool on, float[N, 3] new)"
+        " { on = Identity(go) new = Neg(old) }>(times, , start)"
+    )
+    return {"encoder": ((IMAGES_IN,), (CODINGS_OUT,), nodes)}
 
 
 class Flat(Autoencoder):

@@ -2,20 +2,15 @@
 
 import asyncio
 import os
-import re
 import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
-
-COMMAND = (sys.executable, "-c", "from latentry_server.cli import main; main()")
-LISTENING = re.compile(r"latentry-server listening on (127\.0\.0\.1:\d+)")
+from benchmarks.server_process import COMMAND, await_address
 
 
 def free_port() -> int:
@@ -48,15 +43,8 @@ def process(**settings: object) -> Iterator[tuple[subprocess.Popen[str], str, li
         ) as running,
     ):
         assert running.stderr is not None
-        lines = []
         try:
-            for line in running.stderr:
-                lines.append(line)
-                if found := LISTENING.search(line):
-                    break
-            else:
-                pytest.fail(f"the server did not start: {''.join(lines)}")
-            yield running, found[1], lines
+            yield running, *await_address(running.stderr)
         finally:
             running.kill()
 

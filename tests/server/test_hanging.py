@@ -19,7 +19,7 @@ from latentry_server.metrics import Metrics
 from latentry_server.spec import GraphRole
 from prometheus_client import CollectorRegistry
 
-from tests.server.bundles import CODINGS_OUT, IMAGES_IN, Autoencoder, Floats, images
+from tests.server.bundles import Autoencoder, Floats, images, turning_encoder
 from tests.server.repositories import open_onnx, until
 from tests.server.serving import array, serve, tensor
 
@@ -27,19 +27,10 @@ from tests.server.serving import array, serve, tensor
 class Hanging(Autoencoder):
     """An encoder that turns its codings around a million million times where a batch has a white pixel."""
 
-    graphs: ClassVar = Autoencoder.graphs | {
-        "encoder": (
-            (IMAGES_IN,),
-            (CODINGS_OUT,),
-            (
-                "flat = Flatten(inputs) start = Gemm(flat, encode, encode_bias)"
-                " brightest = ReduceMax<keepdims = 0>(inputs) white = Floor(brightest)"
-                " million = Constant<value = float {1e12}>() many = Mul(white, million) times = Cast<to = 7>(many)"
-                " codings = Loop<body = turn (int64 i, bool go, float[N, 3] old) => (bool on, float[N, 3] new)"
-                " { on = Identity(go) new = Neg(old) }>(times, , start)"
-            ),
-        )
-    }
+    graphs: ClassVar = Autoencoder.graphs | turning_encoder(
+        "brightest = ReduceMax<keepdims = 0>(inputs) white = Floor(brightest)"
+        " million = Constant<value = float {1e12}>() many = Mul(white, million) times = Cast<to = 7>(many)"
+    )
 
 
 DARK = images(1)

@@ -17,25 +17,14 @@ from latentry_server.repository.models import ModelRepository
 from latentry_server.repository.trial import Trial
 from latentry_server.spec import GraphRole
 
-from tests.server.bundles import CODINGS_OUT, IMAGES_IN, Autoencoder, Bundle, images
+from tests.server.bundles import CODINGS_OUT, IMAGES_IN, Autoencoder, Bundle, images, turning_encoder
 from tests.server.repositories import RUNTIME, open_repository, states, until
 
 
 class Hanging(Autoencoder):
     """An encoder that would count to nine quintillions."""
 
-    graphs: ClassVar = Autoencoder.graphs | {
-        "encoder": (
-            (IMAGES_IN,),
-            (CODINGS_OUT,),
-            (
-                "flat = Flatten(inputs) start = Gemm(flat, encode, encode_bias)"
-                " times = Constant<value = int64 {9000000000000000000}>()"
-                " codings = Loop<body = turn (int64 i, bool go, float[N, 3] old) => (bool on, float[N, 3] new)"
-                " { on = Identity(go) new = Neg(old) }>(times, , start)"
-            ),
-        )
-    }
+    graphs: ClassVar = Autoencoder.graphs | turning_encoder("times = Constant<value = int64 {9000000000000000000}>()")
 
 
 class Crashing(Autoencoder):

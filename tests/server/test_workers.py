@@ -21,9 +21,9 @@ from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
 from latentry.v1.model_service_pb2_grpc import ModelServiceStub
 from latentry_server.probe import ask
 
+from benchmarks.server_process import COMMAND
 from tests.server.bundles import Autoencoder, Vae, images
 from tests.server.command import (
-    COMMAND,
     children,
     flags,
     free_port,
