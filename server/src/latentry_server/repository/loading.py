@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from latentry.v1 import manifest_pb2
 
@@ -12,6 +11,7 @@ from latentry_server.repository.graphs import GraphOpener
 from latentry_server.repository.loaded_model import LoadedModel
 from latentry_server.repository.manifest import model_spec
 from latentry_server.repository.trial import Trial
+from latentry_server.scratch import scratch_folder
 from latentry_server.sessions.session import Runtime, Session
 from latentry_server.spec import GraphRole, ModelSpec
 
@@ -46,6 +46,6 @@ class Loader:
 
     def _open(self, spec: ModelSpec, folder: Path, manifest: manifest_pb2.Manifest) -> dict[GraphRole, Session]:
         prepare = self._opener.prepare if self._trial is None else self._trial.run
-        with TemporaryDirectory(prefix="latentry-") as prepared:
-            prepare(folder, manifest, Path(prepared))
-            return self._opener.open(spec, Path(prepared))
+        with scratch_folder() as prepared:
+            prepare(folder, manifest, prepared)
+            return self._opener.open(spec, prepared)

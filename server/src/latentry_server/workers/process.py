@@ -8,9 +8,9 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from latentry_server.scratch import scratch_folder
 from latentry_server.settings import Settings
 from latentry_server.signals import describe_exit
 from latentry_server.workers.link import Link, LinkClosedError
@@ -125,6 +125,5 @@ def _own_temporary_files() -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as made:
         environment = dict(os.environ)
         with contextlib.suppress(OSError):  # a full disk must not keep a worker from starting
-            folder = TemporaryDirectory(prefix="latentry-worker-", ignore_cleanup_errors=True)
-            environment["TMPDIR"] = made.enter_context(folder)
+            environment["TMPDIR"] = str(made.enter_context(scratch_folder()))
         yield environment
