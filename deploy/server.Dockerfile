@@ -19,9 +19,10 @@ LABEL org.opencontainers.image.title="latentry-server" \
       org.opencontainers.image.description="Inference server of latentry: ONNX bundles over gRPC" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
-# The trainer's image has the same user and folder, so that both may use a new `models` volume.
+# The trainer's image has the same user and `models` folder, so that both may use a new volume of it. A new volume at
+# `/cache`, for what a repository behind a URL sends, is the user's as well.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin latentry \
- && install -d -o latentry -g latentry /models
+ && install -d -o latentry -g latentry /models /cache
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
