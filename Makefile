@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KERAS := .cache/keras
+PEERS := mlserver litserve bentoml
 PIP := $(BIN)/python -m pip
 # pip 25.1 and newer knows dependency groups; older ones are upgraded first.
 INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PIP) install --quiet --constraint constraints.txt
@@ -10,7 +11,7 @@ PROJECTS := proto client server trainer
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-stack bench-training bench-serving lint format generate clean
+.PHONY: help install demo test test-stack bench-training bench-serving bench-peers lint format generate clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +33,9 @@ bench-training: $(VENV)/.runtime $(KERAS)/.installed ## Compare the speed of tra
 
 bench-serving: $(VENV)/.runtime ## Compare the server with its limits: a bare gRPC server and bare onnxruntime
 	$(BIN)/python -m benchmarks.serving
+
+bench-peers: $(VENV)/.runtime $(PEERS:%=.cache/peers/%/.installed) ## Compare the server with MLServer, LitServe and BentoML
+	$(BIN)/python -m benchmarks.serving.peers
 
 lint: $(VENV)/.dev ## Check style, types, imports, the API, generated code and scripts
 	ruff check
@@ -69,6 +73,11 @@ $(VENV)/.runtime: constraints.txt $(PROJECTS:%=%/pyproject.toml) | $(BIN)/pip
 $(KERAS)/.installed: benchmarks/training_speed/requirements.txt
 	$(PYTHON) -m venv $(KERAS)
 	$(KERAS)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+.cache/peers/%/.installed: benchmarks/serving/peers/requirements-%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.runtime

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TIMEOUT_S = 120  # of a side, which takes seconds
+
 
 def run_side(module: str, *arguments: str | Path) -> dict[str, float]:
     """Run a module of this package; it prints one line of JSON."""
     command = [sys.executable, "-m", f"benchmarks.serving.{module}", *map(str, arguments)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{process.stderr}")
     result: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
