@@ -1,27 +1,5 @@
-import subprocess
-import sys
-from pathlib import Path
-
 from latentry_server.metrics import Metrics
 from prometheus_client import CollectorRegistry, generate_latest
-
-# What a worker process does: count an RPC, and have three rows wait.
-WORKER = """
-from prometheus_client import CollectorRegistry
-from latentry_server.metrics import Metrics
-metrics = Metrics(CollectorRegistry())
-rpc = dict(grpc_type="unary", grpc_service="s", grpc_method="m")
-metrics.grpc_handled.labels(**rpc, grpc_code="OK").inc()
-metrics.of_graph(model="m", version=1, graph="encoder").queue_rows.set(3)
-metrics.of_graph(model="m", version=1, graph="encoder").batch_rows.observe(7)
-"""
-COLLECT = """
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
-registry = CollectorRegistry()
-MultiProcessCollector(registry)
-print(generate_latest(registry).decode())
-"""
 
 
 def test_the_names_are_the_usual_ones() -> None:
@@ -56,15 +34,26 @@ def test_microseconds_fall_into_buckets_of_their_own() -> None:
         assert sample == count
 
 
-def test_metrics_add_up_over_processes(tmp_path: Path) -> None:
-    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    for _ in range(2):
-        subprocess.run([sys.executable, "-c", WORKER], env=environment, check=True)
-    collected = subprocess.run(
-        [sys.executable, "-c", COLLECT], env=environment, check=True, capture_output=True, text=True
-    ).stdout
-    assert (
-        'grpc_server_handled_total{grpc_code="OK",grpc_method="m",grpc_service="s",grpc_type="unary"} 2.0' in collected
-    )
-    assert 'latentry_queue_rows{graph="encoder",model="m",version="1"} 6.0' in collected
-    assert 'latentry_batch_rows_sum{graph="encoder",model="m",version="1"} 14.0' in collected
+def test_series_are_counted_apart_and_dropped_together() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for version in (1, 2):
+        of_graph = metrics.of_graph(model="m", version=version, graph="encoder")
+        for rows in (1, 3, 5000):
+            of_graph.batch_rows.observe(rows)
+        of_graph.rejected_deadline.inc()
+    metrics.forget(model="m", version=1)
+
+    def sample(name: str, version: str, **labels: str) -> float | None:
+        graph = {"model": "m", "version": version, "graph": "encoder"}
+        return registry.get_sample_value(f"latentry_{name}", {**graph, **labels})
+
+    assert sample("batch_rows_count", "2") == 3
+    assert sample("batch_rows_sum", "2") == 5004
+    assert sample("batch_rows_bucket", "2", le="4.0") == 2
+    assert sample("batch_rows_bucket", "2", le="+Inf") == 3
+    assert sample("rejected_total", "2", reason="deadline") == 1
+    assert sample("rejected_total", "2", reason="too_large") == 0
+    for name in ("batch_rows_count", "batch_rows_sum"):
+        assert sample(name, "1") is None
+    assert sample("rejected_total", "1", reason="deadline") is None

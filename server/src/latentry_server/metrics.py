@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
+
+from latentry_server.tallies import Counter, Distribution, Histogram, Tally
 
 # From 25 µs to 10 s: a small graph runs in tens of microseconds, a large one on a busy machine in seconds.
 SECONDS_BUCKETS = (
@@ -20,29 +22,29 @@ _GRAPH = ("model", "version", "graph")
 class GraphMetrics:
     """The metrics of one graph, labels filled in but for `rejected`'s reason."""
 
-    queue_seconds: Histogram
-    compute_seconds: Histogram
-    batch_rows: Histogram
+    queue_seconds: Distribution
+    compute_seconds: Distribution
+    batch_rows: Distribution
     queue_rows: Gauge
-    rejected_deadline: Counter
-    rejected_queue_full: Counter
-    rejected_client_share: Counter
-    rejected_would_be_late: Counter
-    rejected_too_large: Counter
+    rejected_deadline: Tally
+    rejected_queue_full: Tally
+    rejected_client_share: Tally
+    rejected_would_be_late: Tally
+    rejected_too_large: Tally
 
 
 class Metrics:
-    """Every metric of one server process."""
+    """Every metric of one server process, which its event loop alone adds to."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
-            return Counter(name, text, labels, registry=registry)
+            return Counter(name, text, labels, registry)
 
         def gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
             return Gauge(name, text, labels, registry=registry)
 
         def histogram(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(name, text, labels, registry=registry, buckets=buckets)
+            return Histogram(name, text, labels, buckets, registry)
 
         self.grpc_started = counter("grpc_server_started_total", "RPCs started.", _RPC)
         self.grpc_handled = counter("grpc_server_handled_total", "RPCs ended, by status code.", (*_RPC, "grpc_code"))
@@ -106,6 +108,5 @@ class SupervisorMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.workers = Gauge("latentry_workers", "Worker processes that are ready.", registry=registry)
-        self.restarts = Counter(
-            "latentry_worker_restarts_total", "Worker processes started in the place of dead ones.", registry=registry
-        )
+        text = "Worker processes started in the place of dead ones."
+        self.restarts = Counter("latentry_worker_restarts_total", text, (), registry).labels()
