@@ -194,7 +194,7 @@ async def test_connections_that_grow_old_are_replaced_without_an_error(
     repository: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(repository, max_connection_age_s=0.1, drain_timeout_s=10) as served:
-        with caplog.at_level(logging.DEBUG, logger="latentry_server.transport.interceptor"):
+        with caplog.at_level(logging.DEBUG, logger="latentry_server.transport.calls"):
             for seed in range(60):
                 await served.inference.Encode(encode(seed))
                 await asyncio.sleep(0.01)

@@ -11,6 +11,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 from latentry.open_inference import grpc_service_pb2
 from latentry.open_inference.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from latentry.v1 import inference_service_pb2, model_service_pb2
@@ -35,10 +36,10 @@ from latentry_server.sessions.onnx import OnnxRuntime
 from latentry_server.sessions.threads import available_cpus
 from latentry_server.settings import MIB, Settings
 from latentry_server.signals import stop_signal
+from latentry_server.transport.calls import CallHandlers
 from latentry_server.transport.drain import Drain
 from latentry_server.transport.health import Health
 from latentry_server.transport.inference_service import InferenceService
-from latentry_server.transport.interceptor import CallInterceptor
 from latentry_server.transport.model_service import Loading, ModelService
 from latentry_server.transport.open_inference.service import OpenInferenceService
 from latentry_server.transport.tokens import Tokens
@@ -163,9 +164,7 @@ class Server:
 
     def _make_grpc_server(self) -> grpc.aio.Server:
         settings = self._settings
-        tokens = None if settings.token_file is None else Tokens(settings.token_file)
-        interceptor = CallInterceptor(self._metrics, self._drain, tokens=tokens, tracer=self._telemetry)
-        server = grpc.aio.server(interceptors=[interceptor], options=channel_options(settings))
+        server = grpc.aio.server(options=channel_options(settings))
         limits = Limits(max_request_rows=settings.max_request_rows, max_message_bytes=settings.max_message_bytes)
         max_stream_requests = settings.max_stream_requests
         inference = InferenceService(
@@ -178,7 +177,8 @@ class Server:
             drain=self._drain,
             max_stream_requests=max_stream_requests,
         )
-        generic: Any = GenericOnly(server)
+        registry = HandlerRegistry()
+        generic: Any = registry
         add_InferenceServiceServicer_to_server(inference, generic)
         add_GRPCInferenceServiceServicer_to_server(open_inference, generic)
         add_ModelServiceServicer_to_server(ModelService(self.repository, self._loading), generic)
@@ -192,26 +192,30 @@ class Server:
                 (health_pb2.DESCRIPTOR, "Health"),
             )
         ]
-        reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
+        reflected = reflection.aio.ReflectionServicer([*services, reflection.SERVICE_NAME])
+        add_ServerReflectionServicer_to_server(reflected, generic)
+        tokens = None if settings.token_file is None else Tokens(settings.token_file)
+        calls = CallHandlers(registry.handlers, self._metrics, self._drain, tokens=tokens, tracer=self._telemetry)
+        server.add_generic_rpc_handlers((calls,))
         return server
 
 
-class GenericOnly:
-    """Adds services to a server in the older of gRPC's two ways.
+class HandlerRegistry:
+    """What services are added to, in the place of a server: keeps their handlers.
 
-    In the newer one asyncio servers wait for the next call of each method apart, and with every call for all of them
-    anew: with our forty methods, tens of microseconds a call.
+    Those of the older of gRPC's two ways: in the newer one asyncio servers wait for the next call of each method apart,
+    and with every call for all of them anew: with our forty methods, tens of microseconds a call.
     """
 
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
+    def __init__(self) -> None:
+        self.handlers: list[grpc.GenericRpcHandler] = []
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Add handlers that are asked for each call."""
-        self._server.add_generic_rpc_handlers(handlers)
+        """Keep handlers that are asked for each call."""
+        self.handlers += handlers
 
     def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """Add nothing: the generic handlers answer these methods, too."""
+        """Keep nothing: the generic handlers answer these methods, too."""
 
 
 def _open_telemetry(endpoint: str) -> "Telemetry | None":

@@ -1,1 +1,1 @@
-"""gRPC: services of a few lines a method, pure converters, one interceptor, one table of statuses."""
+"""gRPC: services of a few lines a method, pure converters, one wrapper of all calls, one table of statuses."""

@@ -1,8 +1,6 @@
 """Which calls are let in: no more than the server takes at a time, and none once it shuts down."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from latentry_server.errors import QueueFullError, ShuttingDownError
 
@@ -31,20 +29,19 @@ class Drain:
         if is_stream and self._streams >= self._max_streams:
             raise QueueFullError(f"{self._streams} streams are open", retry_after_s=_RETRY_AFTER_S)
 
-    @contextmanager
-    def call(self, *, is_stream: bool) -> Iterator[None]:
-        """Count one call, where `check` lets it in."""
+    def enter(self, *, is_stream: bool) -> None:
+        """Count one call in, where `check` lets it."""
         self.check(is_stream=is_stream)
         self._in_flight += 1
         self._streams += is_stream
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._streams -= is_stream
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+
+    def leave(self, *, is_stream: bool) -> None:
+        """Count out one that was counted in."""
+        self._streams -= is_stream
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
 
     def start(self) -> None:
         """Let no new call in."""

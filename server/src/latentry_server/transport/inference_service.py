@@ -3,8 +3,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc.aio
 from latentry.v1 import inference_service_pb2 as messages
@@ -33,19 +32,6 @@ Request = TypeVar("Request", bound=NamesModel)
 Response = TypeVar("Response")
 
 
-@dataclass(frozen=True, slots=True)
-class _Caller:
-    """Who calls, and the deadline on time.monotonic()'s clock."""
-
-    client: str
-    deadline_s: float | None
-
-    @classmethod
-    def of(cls, context: Context) -> Self:
-        """Read them, once a call."""
-        return cls(client_of(context), read_deadline_s(context))
-
-
 class InferenceService(InferenceServiceServicer):
     """Runs the graphs of the repository's models."""
 
@@ -55,62 +41,77 @@ class InferenceService(InferenceServiceServicer):
         self._drain = drain
         self._max_stream_requests = max_stream_requests
 
-    async def Encode(self, request: messages.EncodeRequest, context: Context) -> messages.EncodeResponse:
+    def Encode(self, request: messages.EncodeRequest, context: Context) -> Awaitable[messages.EncodeResponse]:
         """Map inputs to their codings."""
-        return await self._run(handlers.encode, request, messages.EncodeResponse(), _Caller.of(context))
+        return self._unary(handlers.encode, request, messages.EncodeResponse(), context)
 
-    async def Decode(self, request: messages.DecodeRequest, context: Context) -> messages.DecodeResponse:
+    def Decode(self, request: messages.DecodeRequest, context: Context) -> Awaitable[messages.DecodeResponse]:
         """Map codings to outputs."""
-        return await self._run(handlers.decode, request, messages.DecodeResponse(), _Caller.of(context))
+        return self._unary(handlers.decode, request, messages.DecodeResponse(), context)
 
-    async def Denoise(self, request: messages.DenoiseRequest, context: Context) -> messages.DenoiseResponse:
+    def Denoise(self, request: messages.DenoiseRequest, context: Context) -> Awaitable[messages.DenoiseResponse]:
         """Remove the noise from inputs."""
-        return await self._run(handlers.denoise, request, messages.DenoiseResponse(), _Caller.of(context))
+        return self._unary(handlers.denoise, request, messages.DenoiseResponse(), context)
 
-    async def Reconstruct(self, request: messages.ReconstructRequest, context: Context) -> messages.ReconstructResponse:
+    def Reconstruct(
+        self, request: messages.ReconstructRequest, context: Context
+    ) -> Awaitable[messages.ReconstructResponse]:
         """Map inputs to their codings and back."""
-        return await self._run(handlers.reconstruct, request, messages.ReconstructResponse(), _Caller.of(context))
+        return self._unary(handlers.reconstruct, request, messages.ReconstructResponse(), context)
 
-    async def Sample(self, request: messages.SampleRequest, context: Context) -> messages.SampleResponse:
+    def Sample(self, request: messages.SampleRequest, context: Context) -> Awaitable[messages.SampleResponse]:
         """Draw new outputs."""
-        return await self._run(handlers.sample, request, messages.SampleResponse(), _Caller.of(context))
+        return self._unary(handlers.sample, request, messages.SampleResponse(), context)
 
-    async def Interpolate(self, request: messages.InterpolateRequest, context: Context) -> messages.InterpolateResponse:
+    def Interpolate(
+        self, request: messages.InterpolateRequest, context: Context
+    ) -> Awaitable[messages.InterpolateResponse]:
         """Decode the way between two rows."""
-        return await self._run(handlers.interpolate, request, messages.InterpolateResponse(), _Caller.of(context))
+        return self._unary(handlers.interpolate, request, messages.InterpolateResponse(), context)
 
-    async def Score(self, request: messages.ScoreRequest, context: Context) -> messages.ScoreResponse:
+    def Score(self, request: messages.ScoreRequest, context: Context) -> Awaitable[messages.ScoreResponse]:
         """Score inputs by how unusual they are."""
-        return await self._run(handlers.score, request, messages.ScoreResponse(), _Caller.of(context))
+        return self._unary(handlers.score, request, messages.ScoreResponse(), context)
 
-    async def StyleMix(self, request: messages.StyleMixRequest, context: Context) -> messages.StyleMixResponse:
+    def StyleMix(self, request: messages.StyleMixRequest, context: Context) -> Awaitable[messages.StyleMixResponse]:
         """Combine the styles of two sources, layer by layer."""
-        return await self._run(handlers.style_mix, request, messages.StyleMixResponse(), _Caller.of(context))
+        return self._unary(handlers.style_mix, request, messages.StyleMixResponse(), context)
 
-    async def Classify(self, request: messages.ClassifyRequest, context: Context) -> messages.ClassifyResponse:
+    def Classify(self, request: messages.ClassifyRequest, context: Context) -> Awaitable[messages.ClassifyResponse]:
         """Say how probable each label is."""
-        return await self._run(handlers.classify, request, messages.ClassifyResponse(), _Caller.of(context))
+        return self._unary(handlers.classify, request, messages.ClassifyResponse(), context)
 
     async def Stream(  # type: ignore[override]  # the stub knows generators only, not methods that write by themselves
         self, request_iterator: AsyncIterator[messages.StreamRequest], context: Context
     ) -> None:
         """Run any of the above, many at a time."""
-        caller = _Caller.of(context)
+        client, deadline_s = client_of(context), read_deadline_s(context)
 
-        async def answer(request: messages.StreamRequest) -> messages.StreamResponse:
-            return await self._answer(request, caller)
+        def answer(request: messages.StreamRequest) -> Awaitable[messages.StreamResponse]:
+            return self._answer(request, client, deadline_s)
 
         stream = RequestStream(answer, context.write, drain=self._drain, max_in_flight=self._max_stream_requests)
         await stream.run(request_iterator)
 
-    async def _answer(self, request: messages.StreamRequest, caller: _Caller) -> messages.StreamResponse:
+    def _unary(
+        self,
+        handler: Callable[[Call, Request, Response], Awaitable[None]],
+        request: Request,
+        response: Response,
+        context: Context,
+    ) -> Awaitable[Response]:
+        return self._run(handler, request, response, client_of(context), read_deadline_s(context))
+
+    async def _answer(
+        self, request: messages.StreamRequest, client: str, deadline_s: float | None
+    ) -> messages.StreamResponse:
         """Answer one request of a stream, its error included."""
         operation = request.WhichOneof("request")
         assert operation is not None
         response = messages.StreamResponse(request_id=request.request_id)
         handler, own = handlers.HANDLERS[operation], getattr(request, operation)
         try:
-            await self._run(handler, own, getattr(response, operation), caller)
+            await self._run(handler, own, getattr(response, operation), client, deadline_s)
         except Exception as error:  # noqa: BLE001 (statuses logs what nobody expected)
             return messages.StreamResponse(request_id=request.request_id, error=to_status(error))
         return response
@@ -120,12 +121,13 @@ class InferenceService(InferenceServiceServicer):
         handler: Callable[[Call, Request, Response], Awaitable[None]],
         request: Request,
         response: Response,
-        caller: _Caller,
+        client: str,
+        deadline_s: float | None,
     ) -> Response:
         """Run a handler on the model that its request names, and return the response, filled."""
         check_name(request.model, request.version)
         with self._repository.lease(request.model, request.version) as model:
-            call = Call(model=model, limits=self._limits, client=caller.client, deadline_s=caller.deadline_s)
+            call = Call(model=model, limits=self._limits, client=client, deadline_s=deadline_s)
             await handler(call, request, response)
         return response
 
