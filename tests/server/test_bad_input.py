@@ -100,6 +100,8 @@ WRONG_FIELDS: list[tuple[Any, str, str, str]] = [
     (encode(image_with(-math.inf)), "inputs.data", "finite values in [0, 1]", "-inf in row 1"),
     (encode(image_with(1.5)), "inputs.data", "finite values in [0, 1]", "1.5 in row 1"),
     (encode(image_with(-0.25)), "inputs.data", "finite values in [0, 1]", "-0.25 in row 1"),
+    (encode(image_with(-1e-45)), "inputs.data", "finite values in [0, 1]", "-1.4013e-45 in row 1"),
+    (encode(image_with(1.0000001)), "inputs.data", "finite values in [0, 1]", " in row 1"),
     (messages.ScoreRequest(model="vae", inputs=tensor(image_with(2))), "inputs.data", "[0, 1]", "2 in row 1"),
     (
         messages.DenoiseRequest(model="stacked", inputs=tensor(images(1)), output_dtype=DATA_TYPE_INT64),

@@ -74,6 +74,14 @@ async def test_bytes_stand_for_zero_to_one(served: Served) -> None:
     np.testing.assert_allclose(array(response.codings), expected, atol=ATOL)
 
 
+async def test_every_number_from_zero_to_one_is_let_in_minus_zero_among_them(served: Served) -> None:
+    inputs = images(2)
+    inputs[0, 0, 0] = [-0.0, 0.0, np.nextafter(np.float32(0), np.float32(1)), 1.0]
+    response = await served.inference.Encode(messages.EncodeRequest(model="stacked", inputs=tensor(inputs)))
+    (expected,) = served.run_onnx("stacked", "encoder", inputs=inputs)
+    np.testing.assert_allclose(array(response.codings), expected, atol=ATOL)
+
+
 async def test_decode(served: Served) -> None:
     response = await served.inference.Decode(messages.DecodeRequest(model="gan", codings=tensor(codings(5))))
     np.testing.assert_allclose(

@@ -1,8 +1,10 @@
 """What the layers know of a model: plain dataclasses, no message."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +46,13 @@ class TensorSpec:
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
 
+    @property
+    def row_bytes(self) -> int:
+        """The bytes of one row."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class GraphSpec:
     """One ONNX file of a bundle; `sha256` is lower-case hexadecimal."""
 
@@ -54,6 +61,11 @@ class GraphSpec:
     sha256: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    @cached_property
+    def output_row_bytes(self) -> int:
+        """The bytes of one row of all outputs."""
+        return sum(tensor.row_bytes for tensor in self.outputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

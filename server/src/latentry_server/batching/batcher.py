@@ -61,6 +61,8 @@ class Batcher:
         self._rows_room = Room(limits.max_queue_rows)
         self._bytes_room = limits.bytes_room
         self._queue = RowQueue(self._rows_room, self._bytes_room)
+        rows_room = self._rows_room  # not self: the metrics of a version stay when it is unloaded
+        self._metrics.queue_rows.set_function(lambda: rows_room.taken)
         self._full = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
         self._task: asyncio.Task[None] | None = None
@@ -90,27 +92,34 @@ class Batcher:
         """
         started_s = time.monotonic()
         try:
-            ran = await self._run(inputs, client, deadline_s)
+            rows = merge.num_rows(inputs)
+            self._check(rows)
+            ran = self._run_at_once(inputs, rows) if self._may_run_at_once(rows) else None
+            if ran is None:
+                ran = await self._run_in_turn(inputs, rows, client, deadline_s)
         except LatentryError:
             self.statistics.count_failure(time.monotonic() - started_s)
             raise
         self.statistics.count_request(ran)
         return ran
 
-    async def _run(self, inputs: Mapping[str, NDArray[Any]], client: str, deadline_s: float | None) -> Ran:
-        rows = merge.num_rows(inputs)
+    async def _run_in_turn(
+        self, inputs: Mapping[str, NDArray[Any]], rows: int, client: str, deadline_s: float | None
+    ) -> Ran:
+        """Let rows wait for the session."""
         self._admit(client, rows, merge.num_bytes(inputs), deadline_s)
-        if self._may_run_at_once(rows) and (ran := self._run_at_once(inputs, rows)) is not None:
-            return ran
         if rows <= self._limits.max_batch_rows:
-            entry = self._enqueue(inputs, client, deadline_s)
+            entry = self._enqueue(inputs, rows, client, deadline_s)
             try:
                 return await entry.answer
             except BaseException:  # the caller is gone, or the run has failed
                 self._abandon(entry)
                 raise
-        parts = [merge.take_rows(inputs, chunk) for chunk in merge.chunks(rows, self._limits.max_batch_rows)]
-        entries = [self._enqueue(part, client, deadline_s) for part in parts]
+        chunks = merge.chunks(rows, self._limits.max_batch_rows)
+        entries = [
+            self._enqueue(merge.take_rows(inputs, chunk), chunk.stop - chunk.start, client, deadline_s)
+            for chunk in chunks
+        ]
         try:
             answers = [await entry.answer for entry in entries]
         except BaseException:  # the caller is gone or a part has failed: the rest need not run
@@ -131,13 +140,16 @@ class Batcher:
             await (self._task or asyncio.sleep(0))
         self._thread.shutdown()
 
-    def _admit(self, client: str, rows: int, num_bytes: int, deadline_s: float | None) -> None:
-        limit_rows = self._limits.max_queue_rows
+    def _check(self, rows: int) -> None:
+        """Refuse what would never run."""
         if self._closed:
             raise ModelNotReadyError(f"{self._name} is unloading")
-        if rows > limit_rows:
+        if rows > self._limits.max_queue_rows:
             self._metrics.rejected_too_large.inc()
-            raise InvalidInputError("rows", expected=f"at most {limit_rows}", got=str(rows))
+            raise InvalidInputError("rows", expected=f"at most {self._limits.max_queue_rows}", got=str(rows))
+
+    def _admit(self, client: str, rows: int, num_bytes: int, deadline_s: float | None) -> None:
+        """Refuse what there is no room or time for now."""
         for room, amount, unit in ((self._rows_room, rows, "rows"), (self._bytes_room, num_bytes, "bytes")):
             # Where nothing waits, what the other limits let through is let in, whatever its bytes.
             if room.taken and amount > room.free:
@@ -168,12 +180,12 @@ class Batcher:
         """Estimate how long rows take that run before one more batch: with the run under way, and that batch's own."""
         return (self._run_s or 0.0) * (2 + rows / self._limits.max_batch_rows)
 
-    def _enqueue(self, inputs: Mapping[str, NDArray[Any]], client: str, deadline_s: float | None) -> Entry:
+    def _enqueue(self, inputs: Mapping[str, NDArray[Any]], rows: int, client: str, deadline_s: float | None) -> Entry:
         loop = asyncio.get_running_loop()
         entry = Entry(
             client=client,
             inputs=inputs,
-            rows=merge.num_rows(inputs),
+            rows=rows,
             num_bytes=merge.num_bytes(inputs),
             row_type=merge.row_type(inputs),
             enqueued_s=time.monotonic(),
@@ -181,7 +193,6 @@ class Batcher:
             answer=loop.create_future(),
         )
         self._queue.push(entry)
-        self._metrics.queue_rows.set(self._queue.rows)
         if self._queue.rows >= self._limits.max_batch_rows:
             self._full.set()
         if not self._is_busy:
@@ -204,7 +215,6 @@ class Batcher:
 
     def _abandon(self, entry: Entry) -> None:
         self._queue.discard(entry)
-        self._metrics.queue_rows.set(self._queue.rows)
         if not entry.answer.cancel() and not entry.answer.cancelled():
             entry.answer.exception()  # looked at, so that asyncio does not report it as forgotten
         if self._current is not None:
@@ -224,9 +234,7 @@ class Batcher:
         self._is_busy = False
 
     def _take_batch(self) -> list[Entry]:
-        batch = self._drop_late(self._queue.take_batch(self._limits.max_batch_rows))
-        self._metrics.queue_rows.set(self._queue.rows)
-        return batch
+        return self._drop_late(self._queue.take_batch(self._limits.max_batch_rows))
 
     async def _wait_for_more(self) -> None:
         if self._closed or not self._limits.max_delay_ms or self._queue.rows >= self._limits.max_batch_rows:
@@ -298,7 +306,7 @@ class Batcher:
 
     def _run_here(
         self, parts: Sequence[Mapping[str, NDArray[Any]]], row_counts: Sequence[int]
-    ) -> list[dict[str, NDArray[Any]]] | None:
+    ) -> list[Mapping[str, NDArray[Any]]] | None:
         """Run parts as one batch on the event loop; None where that fails: the thread finds out whose fault it is."""
         started_s = time.monotonic()
         options = self._session.run_options()
@@ -314,7 +322,9 @@ class Batcher:
         self._pace.observe_here(rows, time.monotonic() - started_s)
         return outputs
 
-    def _give(self, entries: Sequence[Entry], outputs: Sequence[dict[str, NDArray[Any]]], *, started_s: float) -> None:
+    def _give(
+        self, entries: Sequence[Entry], outputs: Sequence[Mapping[str, NDArray[Any]]], *, started_s: float
+    ) -> None:
         compute_s = time.monotonic() - started_s
         self._observe(count_rows(entries), compute_s)
         for entry, own in zip(entries, outputs, strict=True):
@@ -322,7 +332,7 @@ class Batcher:
             if not entry.answer.done():
                 entry.answer.set_result(Ran(own, started_s - entry.enqueued_s, compute_s))
 
-    async def _run_in_thread(self, entries: Sequence[Entry], options: RunOptions) -> list[dict[str, NDArray[Any]]]:
+    async def _run_in_thread(self, entries: Sequence[Entry], options: RunOptions) -> list[Mapping[str, NDArray[Any]]]:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._time_to_run_s(entries), setattr, options, "terminate", True)  # noqa: FBT003
         self._current = entries, options
@@ -350,14 +360,16 @@ class Batcher:
         if not entry.answer.done():
             entry.answer.set_exception(RuntimeFailedError(f"{self._name} failed: {reason}"))
 
-    def _run_timed(self, entries: Sequence[Entry], options: RunOptions) -> tuple[list[dict[str, NDArray[Any]]], float]:
+    def _run_timed(
+        self, entries: Sequence[Entry], options: RunOptions
+    ) -> tuple[list[Mapping[str, NDArray[Any]]], float]:
         started_s = time.monotonic()
         outputs = self._run_merged([entry.inputs for entry in entries], [entry.rows for entry in entries], options)
         return outputs, time.monotonic() - started_s
 
     def _run_merged(
         self, parts: Sequence[Mapping[str, NDArray[Any]]], row_counts: Sequence[int], options: RunOptions
-    ) -> list[dict[str, NDArray[Any]]]:
+    ) -> list[Mapping[str, NDArray[Any]]]:
         padding_rows = merge.padding_rows(sum(row_counts), self._buckets)
         inputs = merge.merge(parts, padding_rows=padding_rows)
         return merge.split(self._session.run(inputs, options), row_counts)

@@ -41,10 +41,10 @@ def take_rows(tensors: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, NDA
     return {name: array[rows] for name, array in tensors.items()}
 
 
-def merge(parts: Sequence[Mapping[str, NDArray[Any]]], *, padding_rows: int = 0) -> dict[str, NDArray[Any]]:
+def merge(parts: Sequence[Mapping[str, NDArray[Any]]], *, padding_rows: int = 0) -> Mapping[str, NDArray[Any]]:
     """Concatenate the rows of parts of the same row type; copies of the last row are the padding."""
     if len(parts) == 1 and not padding_rows:
-        return dict(parts[0])
+        return parts[0]
     merged = {}
     for name in parts[0]:
         arrays = [part[name] for part in parts]
@@ -54,9 +54,12 @@ def merge(parts: Sequence[Mapping[str, NDArray[Any]]], *, padding_rows: int = 0)
     return merged
 
 
-def split(tensors: Mapping[str, NDArray[Any]], row_counts: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
+def split(tensors: Mapping[str, NDArray[Any]], row_counts: Sequence[int]) -> list[Mapping[str, NDArray[Any]]]:
     """Undo `merge`: views of the rows of each part; padding is left over."""
-    parts, first = [], 0
+    if len(row_counts) == 1 and row_counts[0] == num_rows(tensors):
+        return [tensors]
+    parts: list[Mapping[str, NDArray[Any]]] = []
+    first = 0
     for count in row_counts:
         parts.append(take_rows(tensors, slice(first, first + count)))
         first += count

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -15,11 +15,10 @@ from latentry_server.batching.room import Room
 TURN_ROWS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """What came of a run: outputs [N, ...] by name, the wait for a session, and the run itself."""
 
-    outputs: dict[str, NDArray[Any]]
+    outputs: Mapping[str, NDArray[Any]]
     queue_s: float
     compute_s: float
 

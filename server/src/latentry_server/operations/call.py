@@ -1,7 +1,7 @@
 """One request's way through a model."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,14 +21,14 @@ class Model(Protocol):
     def spec(self) -> ModelSpec:
         """What the model is."""
 
-    async def run(
+    def run(
         self,
         role: GraphRole,
         inputs: Mapping[str, NDArray[Any]],
         *,
         client: str = "",
         deadline_s: float | None = None,
-    ) -> Ran:
+    ) -> Awaitable[Ran]:
         """Run one of the model's graphs for a client; `deadline_s` is on time.monotonic()'s clock."""
 
 
@@ -72,7 +72,7 @@ class Call:
         """Count the bytes of one row of codings."""
         return math.prod(self.spec.codings_shape) * np.dtype(np.float32).itemsize
 
-    async def run(self, role: GraphRole, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    async def run(self, role: GraphRole, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run one of the model's graphs on [N, ...] arrays and add up its time."""
         ran = await self.model.run(role, inputs, client=self.client, deadline_s=self.deadline_s)
         self.queue_s += ran.queue_s

@@ -1,6 +1,5 @@
 """Encode: inputs to codings."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +28,6 @@ class Encoded:
 async def encode(call: Call, inputs: NDArray[Any]) -> Encoded:
     """Map inputs [N, *input], float32 in [0, 1] or uint8, to their codings."""
     call.require(Capability.ENCODE)
-    tensors = call.spec.graphs[GraphRole.ENCODER].outputs
-    row_bytes = sum(math.prod(tensor.shape[1:]) * tensor.dtype.itemsize for tensor in tensors)
-    checks.images(call, inputs, "inputs", row_bytes=row_bytes)
+    checks.images(call, inputs, "inputs", row_bytes=call.spec.graphs[GraphRole.ENCODER].output_row_bytes)
     outputs = await call.run(GraphRole.ENCODER, {"inputs": to_float(inputs)})
     return Encoded(outputs["codings"], outputs.get("log_variance"), outputs.get("styles"))

@@ -1,6 +1,5 @@
 """Infer: one graph as it is, without an operation around it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ async def infer(
     graph = call.spec.graphs[role]
     _check_names(inputs, graph.inputs)
     wanted = _wanted(outputs, graph.outputs)
-    row_bytes = sum(math.prod(tensor.shape[1:]) * tensor.dtype.itemsize for tensor in wanted)
+    row_bytes = sum(tensor.row_bytes for tensor in wanted)
     for tensor in graph.inputs:
         checks.graph_input(call, inputs[tensor.name], tensor, row_bytes=row_bytes)
     first = graph.inputs[0].name

@@ -1,6 +1,6 @@
 """Where the rows of Interpolate and StyleMix come from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -104,5 +104,5 @@ def check_same_rows(first: Source, second: Source) -> None:
         raise InvalidInputError(second.path, expected=f"{len(first)} rows, as {first.path}", got=f"{len(second)} rows")
 
 
-async def _encode(call: Call, source: Source) -> dict[str, NDArray[Any]]:
+async def _encode(call: Call, source: Source) -> Mapping[str, NDArray[Any]]:
     return await call.run(GraphRole.ENCODER, {"inputs": to_float(source.values)})

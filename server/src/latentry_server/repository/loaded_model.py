@@ -1,7 +1,7 @@
 """A model version that is ready to run."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from latentry.v1 import manifest_pb2
@@ -37,16 +37,16 @@ class LoadedModel:
             for role, session in sessions.items()
         }
 
-    async def run(
+    def run(
         self,
         role: GraphRole,
         inputs: Mapping[str, NDArray[Any]],
         *,
         client: str = "",
         deadline_s: float | None = None,
-    ) -> Ran:
+    ) -> Awaitable[Ran]:
         """Run one graph that the bundle has; see `Batcher.run` for arguments and errors."""
-        return await self._batchers[role].run(inputs, client=client, deadline_s=deadline_s)
+        return self._batchers[role].run(inputs, client=client, deadline_s=deadline_s)
 
     def statistics(self, role: GraphRole) -> GraphStatistics:
         """What one graph that the bundle has did since it was loaded."""

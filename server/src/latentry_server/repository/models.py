@@ -4,13 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.errors import ModelNotFoundError, ModelNotReadyError, VersionNotFoundError, VersionNotLoadedError
 from latentry_server.metrics import Metrics
-from latentry_server.repository.loaded_model import LoadedModel
+from latentry_server.repository.lease import Lease
 from latentry_server.repository.loading import Loader
 from latentry_server.repository.selection import Selection
 from latentry_server.repository.store import Store, StoreError
@@ -86,7 +86,7 @@ class ModelRepository:
         await asyncio.gather(*self._tasks)
         await asyncio.gather(*(version.unload() for version in self._all()))
 
-    def lease(self, name: str, version: int = 0) -> AbstractContextManager[LoadedModel]:
+    def lease(self, name: str, version: int = 0) -> Lease:
         """Hold a version, 0 = the newest that is ready, while a request uses it.
 
         Raises:

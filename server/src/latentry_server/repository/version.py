@@ -2,15 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
 from latentry.v1 import manifest_pb2
 
 from latentry_server.errors import BundleInvalidError, ModelNotReadyError, one_line
-from latentry_server.repository.loaded_model import LoadedModel
+from latentry_server.repository.lease import Lease
 from latentry_server.repository.loading import Loader
 from latentry_server.repository.store import Fingerprint, Store, StoreError
 
@@ -73,12 +72,9 @@ class ModelVersion:
         self._on_change = on_change
         self._error = ""
         self._manifest: manifest_pb2.Manifest | None = None
-        self._model: LoadedModel | None = None
+        self._lease: Lease | None = None  # None unless ready or unloading
         self._failed_on: Fingerprint | None = None
         self._lock = asyncio.Lock()  # one load or unload at a time
-        self._num_leases = 0
-        self._unused = asyncio.Event()
-        self._unused.set()
 
     @property
     def status(self) -> ModelStatus:
@@ -87,25 +83,17 @@ class ModelVersion:
             name=self.name, version=self.number, state=self.state, error=self._error, manifest=self._manifest
         )
 
-    @contextmanager
-    def lease(self) -> Iterator[LoadedModel]:
+    def lease(self) -> Lease:
         """Hold the model while a request uses it: it is not unloaded before.
 
         Raises:
             BundleInvalidError: it was refused.
             ModelNotReadyError: it is not ready for another reason.
         """
-        if self.state is not ModelState.READY or self._model is None:
+        if self._lease is None or self.state is not ModelState.READY:
             check_not_failed(self.status)
             raise ModelNotReadyError(f"model {self.name!r} version {self.number} is {self.state.lower()}")
-        self._num_leases += 1
-        self._unused.clear()
-        try:
-            yield self._model
-        finally:
-            self._num_leases -= 1
-            if not self._num_leases:
-                self._unused.set()
+        return self._lease
 
     def is_there(self) -> bool:
         """Tell whether the repository has it."""
@@ -137,7 +125,7 @@ class ModelVersion:
                 self._manifest = None
                 self._manifest = await asyncio.to_thread(self._store.read_manifest, self.name, self.number)
                 folder = await asyncio.to_thread(self._store.fetch, self.name, self.number, self._manifest)
-                self._model = await self._loader.load(folder, self._manifest)
+                self._lease = Lease(await self._loader.load(folder, self._manifest))
             except BundleInvalidError as error:
                 self._refuse(one_line(error))
             except (StoreError, OSError) as error:
@@ -157,12 +145,12 @@ class ModelVersion:
     async def unload(self) -> None:
         """Take no new requests, answer those in flight, free the sessions; nothing happens unless ready."""
         async with self._lock:
-            if self._model is None:
+            if self._lease is None:
                 return
             self._set_state(ModelState.UNLOADING)
-            await self._unused.wait()
-            await self._model.close()
-            self._model = None
+            await self._lease.unused.wait()
+            await self._lease.model.close()
+            self._lease = None
             logger.info("unloaded %r version %d", self.name, self.number)
             self._set_state(ModelState.UNLOADED)
 
