@@ -14,7 +14,7 @@ from latentry_server.spec import ModelSpec, TensorSpec
 
 MAX_ABS_PSI = 2.0
 
-_BITS_OF_ONE = np.float32(1).view(np.uint32)
+_BITS_OF_ONE = int(np.float32(1).view(np.uint32))
 
 # What an answer has beside its rows at most: names, shapes, times, and on a Stream the request's id.
 _ENVELOPE_BYTES = 2048
@@ -45,7 +45,7 @@ def images(call: Call, array: NDArray[Any], field: str, *, row_bytes: int, share
     if array.dtype != np.float32:
         raise InvalidInputError(f"{field}.dtype", expected="FLOAT32 or UINT8", got=_dtype_name(array.dtype))
     # Read as integers, the numbers from 0 to 1 come before all others, NaN among them: one pass. But -0 comes late.
-    if np.maximum.reduce(array.view(np.uint32), axis=None) > _BITS_OF_ONE:
+    if int(np.maximum.reduce(array.view(np.uint32), axis=None)) > _BITS_OF_ONE:
         wrong = ~((array >= 0) & (array <= 1))
         if wrong.any():
             _refuse_values(array, wrong, field, expected="finite values in [0, 1]")
