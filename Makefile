@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip
 INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PIP) install --quiet --constraint constraints.txt
 PROJECTS := proto client server trainer
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-stack bench-training bench-serving bench-peers lint format generate clean
