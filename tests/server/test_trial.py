@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import platform
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import pytest
 from latentry_server.errors import BundleInvalidError
@@ -131,7 +132,7 @@ async def test_where_the_disk_is_full_the_load_fails_and_is_tried_again(
     Autoencoder(seed=1).write(tmp_path, "stacked")
     async with open_repository(tmp_path, poll_interval_s=0.01, load_timeout_s=load_timeout_s) as repository:
         if load_timeout_s is None:
-            monkeypatch.setattr("shutil.disk_usage", lambda _: DiskUsage(free=100))
+            monkeypatch.setattr("os.posix_fallocate", refuse_room)
         else:
             monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
         Autoencoder(seed=2).write(tmp_path, "stacked", 2)
@@ -142,8 +143,8 @@ async def test_where_the_disk_is_full_the_load_fails_and_is_tried_again(
         await until(lambda: states(repository, "stacked") == {2: "READY", 1: "UNLOADED"})
 
 
-class DiskUsage(NamedTuple):
-    free: int
+def refuse_room(*_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_full_disk_is_told_from_a_broken_bundle_across_processes(tmp_path: Path, trial: Trial) -> None:

@@ -1,10 +1,11 @@
 """From a bundle's folder to sessions that are warm, in two steps: the slow one may run in another process."""
 
 import functools
-import shutil
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from latentry.v1 import manifest_pb2
@@ -32,10 +33,15 @@ class GraphOpener:
             OSError: there is no room for it in `target`.
         """
         bundle = read_bundle(folder, manifest)
-        _check_room(target, sum(len(content) for content in bundle.graphs.values()))
-        for role, content in bundle.graphs.items():
-            graph, file = bundle.spec.graphs[role], target / f"{role}.onnx"
-            self._open(graph, functools.partial(self.runtime.prepare, content, file), self._all_sizes).close()
+        graph_bytes = sum(len(content) for content in bundle.graphs.values())
+        _check_room(target, graph_bytes)
+        try:
+            for role, content in bundle.graphs.items():
+                graph, file = bundle.spec.graphs[role], target / f"{role}.onnx"
+                self._open(graph, functools.partial(self.runtime.prepare, content, file), self._all_sizes).close()
+        except BundleInvalidError:
+            _check_room(target, graph_bytes)  # others, such as this server's workers, may have filled it meanwhile
+            raise
 
     def open(self, spec: ModelSpec, target: Path) -> dict[GraphRole, Session]:
         """Open the graphs that were prepared in the folder `target`.
@@ -75,10 +81,12 @@ class GraphOpener:
 
 def _check_room(target: Path, graph_bytes: int) -> None:
     """Tell a full disk from a broken bundle: onnxruntime's own error would not."""
-    needed_bytes = 2 * graph_bytes  # weights that are stored as float16 end as float32
-    free_bytes = shutil.disk_usage(target).free
-    if free_bytes < needed_bytes:
-        raise OSError(f"temporary files: expected room for {needed_bytes} bytes, got {free_bytes}")
+    needed_bytes = max(1, 2 * graph_bytes)  # weights that are stored as float16 end as float32
+    try:
+        with TemporaryFile(dir=target) as reserved:
+            os.posix_fallocate(reserved.fileno(), 0, needed_bytes)  # knows of quotas, too, unlike the free bytes
+    except OSError as error:
+        raise OSError(f"temporary files: expected room for {needed_bytes} bytes: {error.strerror}") from error
 
 
 def _check_inputs(graph: GraphSpec, session: Session) -> None:
