@@ -19,7 +19,11 @@ from latentry.v1 import inference_service_pb2 as messages
 from latentry.v1 import model_service_pb2
 from latentry.v1.inference_service_pb2_grpc import InferenceServiceStub
 from latentry.v1.model_service_pb2_grpc import ModelServiceStub
+from latentry_server.ports import reserve_port
 from latentry_server.probe import ask
+from latentry_server.settings import Settings
+from latentry_server.workers import process as worker_process
+from latentry_server.workers.supervisor import Supervisor
 
 from benchmarks.server_process import COMMAND
 from tests.server.bundles import Autoencoder, Vae, images
@@ -116,6 +120,44 @@ async def test_a_dead_worker_is_replaced_and_its_counts_are_kept_but_not_its_fil
         assert other in children(running.pid)
         assert first not in children(running.pid)
         assert [folder.exists() for folder in folders] == [False, True]
+
+
+async def test_a_worker_that_is_stuck_is_killed_and_replaced_and_one_that_was_for_a_while_stays(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker_process, "_PING_S", 1.0)
+    stop = asyncio.Event()
+    with reserve_port("127.0.0.1", 0) as port:
+        settings = Settings(
+            repository=str(repository), port=port, metrics_port=0, workers=2, device="cpu", threads=1, load_timeout_s=0
+        )
+        supervisor = Supervisor(settings, stop)
+        before = set(children(os.getpid()))
+        running = asyncio.create_task(supervisor.run())
+
+        def count(name: str) -> float | None:
+            return supervisor._registry.get_sample_value(name)
+
+        try:
+            await until(lambda: count("latentry_workers") == 2)
+            stuck, other = [pid for pid in children(os.getpid()) if pid not in before]
+            os.kill(stuck, signal.SIGSTOP)
+            os.kill(other, signal.SIGSTOP)
+            await asyncio.sleep(3)  # it misses half as many pings
+            os.kill(other, signal.SIGCONT)
+            await until(lambda: count("latentry_worker_restarts_total") == 1)
+            assert not is_alive(stuck)
+            await until(lambda: count("latentry_workers") == 2)
+            assert is_alive(other)
+            async with channels(f"127.0.0.1:{port}") as opened:
+                calls = (InferenceServiceStub(channel).Encode(encode()) for channel in opened)
+                for answer in await asyncio.gather(*calls):
+                    np.testing.assert_allclose(array(answer.codings), Autoencoder().encode(images(3)), atol=1e-5)
+        finally:
+            stop.set()
+            await running
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.endswith("did not answer for 6 s and was killed; another one starts in 0.1 s")
 
 
 async def test_loading_and_unloading_reach_every_worker_and_those_to_come(repository: Path) -> None:

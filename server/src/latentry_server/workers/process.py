@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 _COUNT_TIMEOUT_S = 2.0
+_PING_S = 5.0
+_MAX_MISSED_PINGS = 6
+"""A worker that misses so many in a row is stuck: half a minute, since on a busy machine one may well miss a few."""
 
 
 class WorkerProcess:
@@ -36,6 +39,7 @@ class WorkerProcess:
         self._relay = relay
         self._on_ready = on_ready
         self._process: asyncio.subprocess.Process | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._is_stopped = False
         self._has_ended = False
         self._link = Link(
@@ -68,6 +72,8 @@ class WorkerProcess:
         except OSError as error:
             self.error = f"cannot start a process: {error.strerror}"
         finally:
+            if self._watching is not None:
+                self._watching.cancel()
             self.is_ready = False
             self._has_ended = True
             self._link.close()
@@ -99,7 +105,26 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
+    async def _watch(self) -> None:
+        """Kill the worker once its event loop answers no more: nothing in it could."""
+        missed = 0
+        while missed < _MAX_MISSED_PINGS:
+            # Pings are counted, rather than the time: where all processes stood still together, one has been missed.
+            try:
+                async with asyncio.timeout(_PING_S):
+                    await self._link.call("ping")
+            except TimeoutError:
+                missed += 1
+            except LinkClosedError:
+                return
+            else:
+                missed = 0
+                await asyncio.sleep(_PING_S)
+        self.error = f"did not answer for {_MAX_MISSED_PINGS * _PING_S:g} s and was killed"
+        self.kill()
+
     async def _introduce(self) -> tuple[int, Settings]:
+        self._watching = asyncio.create_task(self._watch())  # its event loop runs from now on
         return self.number, self._settings
 
     async def _join(self) -> None:

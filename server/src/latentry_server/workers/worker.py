@@ -41,7 +41,7 @@ class _Worker:
     """What the supervisor calls, and how the server starts in its company."""
 
     def __init__(self, stop: asyncio.Event) -> None:
-        self.link = Link({"act": self._act, "count": self._count}, on_close=stop.set)
+        self.link = Link({"act": self._act, "count": self._count, "ping": self._ping}, on_close=stop.set)
         self._stop = stop
 
     async def serve(self, settings: Settings) -> None:
@@ -62,6 +62,9 @@ class _Worker:
         if action == "load":
             return ((await repository.load(name, version, pinned=pinned)).version,)
         return tuple(status.version for status in await repository.unload(name, version))
+
+    async def _ping(self) -> None:
+        """Show that the event loop runs."""
 
     async def _count(self) -> bytes:
         return await asyncio.to_thread(lambda: pickle.dumps(list(self._server.registry.collect())))
