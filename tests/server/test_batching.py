@@ -41,6 +41,7 @@ class GatedSession:
         self.gate.set()
         self.running = threading.Event()
         self.runs: list[int] = []
+        self.ended: list[bool] = []
         self.threads: list[threading.Thread] = []
         self.pause_s = 0.0
         self.device = device
@@ -50,13 +51,16 @@ class GatedSession:
     def run_options(self) -> Any:
         return SimpleNamespace(terminate=False)
 
-    def run(self, inputs: Tensors, options: Any = None) -> dict[str, NDArray[Any]]:  # noqa: ARG002
+    def run(self, inputs: Tensors, options: Any = None) -> dict[str, NDArray[Any]]:
         rows = inputs["x"]
         self.runs.append(len(rows))
         self.threads.append(threading.current_thread())
         time.sleep(self.pause_s)
         self.running.set()
         assert self.gate.wait(timeout=60)
+        self.ended.append(options.terminate)
+        if options.terminate:
+            raise RuntimeError("ended")
         if (rows < 0).any():
             raise RuntimeError("negative\nrow")
         return {"y": rows * 2}
@@ -122,6 +126,53 @@ async def test_rows_that_wait_run_together_and_each_caller_gets_its_own(
     session.gate.set()
     assert [values(ran) for ran in await asyncio.gather(first, *waiting)] == [[200], [0], [2], [4], [6], [8]]
     assert session.runs == [1, 4, 1]
+
+
+async def test_a_session_of_short_runs_goes_on_with_a_full_batch_before_the_loop_knows_of_the_last(
+    session: GatedSession, batcher: Batcher
+) -> None:
+    await batcher.run(rows(1))
+    first = await occupy(session, batcher)
+    full = await queued(*(batcher.run(rows(value), client="a") for value in range(4)))
+    more = await queued(*(batcher.run(rows(value), client="b") for value in range(3)))
+    session.gate.set()
+    deadline_s = time.monotonic() + 60
+    while len(session.runs) < 3:  # the event loop stands still
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)  # noqa: ASYNC251
+    assert not first.done()
+    assert [values(ran) for ran in await asyncio.gather(*full, *more)] == [[0], [2], [4], [6], [0], [2], [4]]
+    assert session.runs == [1, 1, 4, 3]
+
+
+async def test_time_in_the_thread_before_its_run_does_not_count_as_the_runs(session: GatedSession) -> None:
+    batcher = make_batcher(session, max_batch_rows=4, max_run_s=0.3)
+    await batcher.run(rows(1))
+    first = await occupy(session, batcher)
+    full = await queued(*(batcher.run(rows(value)) for value in range(4)))
+    await asyncio.sleep(0.5)
+    session.gate.set()
+    with pytest.raises(RuntimeFailedError, match=r"the run took longer than 0\.3 s"):
+        await first
+    answers = await asyncio.gather(*full)
+    assert [values(ran) for ran in answers] == [[0], [2], [4], [6]]
+    assert all(ran.queue_s > 0.4 and ran.compute_s < ran.queue_s for ran in answers)
+    await batcher.close()
+
+
+async def test_a_full_batch_that_waits_in_the_thread_is_ended_where_its_callers_have_gone(
+    session: GatedSession, batcher: Batcher
+) -> None:
+    await batcher.run(rows(1))
+    first = await occupy(session, batcher)
+    for task in await queued(*(batcher.run(rows(value)) for value in range(4))):
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.sleep(0)
+    session.gate.set()
+    assert values(await first) == [200]
+    assert values(await batcher.run(rows(3))) == [6]
+    assert session.ended == [False, False, True, False]
 
 
 async def test_merged_rows_equal_rows_run_alone() -> None:
@@ -270,7 +321,8 @@ async def test_rows_whose_deadline_passed_in_the_queue_never_run(session: GatedS
 async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(session: GatedSession, batcher: Batcher) -> None:
     await batcher.run(rows(1))
     first = await occupy(session, batcher)
-    waiting = await queued(batcher.run(rows(*range(6))))
+    waiting = await queued(batcher.run(rows(*range(4))))  # these are full: they wait in the thread
+    waiting += await queued(batcher.run(rows(*range(6))))
     with pytest.raises(QueueFullError) as refused:
         await batcher.run(rows(1, 2, 3), client="other")
     assert refused.value.retry_after_s > 0

@@ -58,7 +58,7 @@ async def batcher() -> AsyncIterator[Batcher]:
 async def start(batcher: Batcher, *inputs: Floats) -> list[asyncio.Task[Ran]]:
     """Start a run of all inputs, and wait until it runs."""
     tasks = [asyncio.create_task(batcher.run({"inputs": each})) for each in inputs]
-    await until(lambda: batcher._current is not None)
+    await until(lambda: bool(batcher._lane._runs))
     return tasks
 
 
@@ -75,15 +75,14 @@ async def test_a_run_whose_caller_is_gone_is_ended(batcher: Batcher) -> None:
 
 async def test_a_run_goes_on_while_one_of_its_callers_waits(batcher: Batcher) -> None:
     first, second = await start(batcher, WHITE, DARK)
-    assert batcher._current is not None
-    entries, options = batcher._current
-    assert len(entries) == 2
+    (run,) = batcher._lane._runs
+    assert len(run.entries) == 2
     first.cancel()
     await asyncio.sleep(0.05)
-    assert not options.terminate
+    assert not run.options.terminate
     second.cancel()
     await assert_answers(batcher)
-    assert options.terminate
+    assert run.options.terminate
 
 
 async def test_a_run_that_takes_too_long_fails_its_callers_and_nobody_else() -> None:

@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from numpy.typing import NDArray
 
 from latentry_server.batching import merge
+from latentry_server.batching.batch_size import BatchSize
+from latentry_server.batching.lane import Lane, Outputs
 from latentry_server.batching.limits import BatchingLimits
 from latentry_server.batching.pace import WATCHDOG, Pace
 from latentry_server.batching.queue import Entry, Ran, RowQueue
@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 # What a caller is told before the first run has shown how fast the session is.
 _FIRST_RETRY_S = 0.1
-# Event loops may round their timers to milliseconds, down as well.
-_TIMER_STEP_S = 0.001
+# The event loop takes up to a millisecond to see that a run has ended and to begin the next one.
+_MAX_HANDED_OVER_S = 0.02
 # Weight of the newest run in the moving average of the time that a run takes.
 _NEWEST_RUN_WEIGHT = 0.2
 
@@ -64,13 +64,14 @@ class Batcher:
         rows_room = self._rows_room  # not self: the metrics of a version stay when it is unloaded
         self._metrics.queue_rows.set_function(lambda: rows_room.taken)
         self._full = asyncio.Event()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
+        self._size = BatchSize(limits.max_batch_rows)
+        self._lane = Lane(self._run_entries, name=self._name, max_run_s=limits.max_run_s)
         self._task: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None  # a full batch that the thread has beside the one that it runs
         self._pace = Pace()
         self._is_busy = False
         self._ran_this_turn = False
         self._run_s: float | None = None  # how long a run takes, on average of the last ones
-        self._current: tuple[Sequence[Entry], RunOptions] | None = None
         self._closed = False
 
     async def run(
@@ -138,7 +139,7 @@ class Batcher:
         self._full.set()
         while self._is_busy:
             await (self._task or asyncio.sleep(0))
-        self._thread.shutdown()
+        self._lane.close()
 
     def _check(self, rows: int) -> None:
         """Refuse what would never run."""
@@ -177,8 +178,8 @@ class Batcher:
         return self._time_of(self._queue.rows) or _FIRST_RETRY_S
 
     def _time_of(self, rows: int) -> float:
-        """Estimate how long rows take that run before one more batch: with the run under way, and that batch's own."""
-        return (self._run_s or 0.0) * (2 + rows / self._limits.max_batch_rows)
+        """Estimate how long rows take that run before one more batch: with those under way, and that batch's own."""
+        return (self._run_s or 0.0) * (2 + (self._next is not None) + rows / self._size.rows)
 
     def _enqueue(self, inputs: Mapping[str, NDArray[Any]], rows: int, client: str, deadline_s: float | None) -> Entry:
         loop = asyncio.get_running_loop()
@@ -193,8 +194,9 @@ class Batcher:
             answer=loop.create_future(),
         )
         self._queue.push(entry)
-        if self._queue.rows >= self._limits.max_batch_rows:
+        if self._queue.rows >= self._size.rows:
             self._full.set()
+            self._hand_over()
         if not self._is_busy:
             self._is_busy = True
             loop.call_soon(self._begin)  # once all that arrives in this turn of the loop is in the queue
@@ -202,7 +204,7 @@ class Batcher:
 
     def _begin(self) -> None:
         """Run what waits: here while it is short, else in the thread."""
-        if self._limits.max_delay_ms or not self._pace.is_short(min(self._queue.rows, self._limits.max_batch_rows)):
+        if self._limits.max_delay_ms or not self._pace.is_short(min(self._queue.rows, self._size.rows)):
             self._task = asyncio.get_running_loop().create_task(self._serve(), name=self._name)
             return
         batch = self._take_batch()
@@ -217,27 +219,38 @@ class Batcher:
         self._queue.discard(entry)
         if not entry.answer.cancel() and not entry.answer.cancelled():
             entry.answer.exception()  # looked at, so that asyncio does not report it as forgotten
-        if self._current is not None:
-            entries, options = self._current
-            if all(running.answer.done() for running in entries):
-                options.terminate = True
+        self._lane.abandon()
 
     async def _serve(self, first: Sequence[Entry] = ()) -> None:
         """Run batches in the thread until nothing waits; the next batch gathers while one runs."""
-        if first:
-            await self._answer(first)
-        while self._queue:
-            await self._wait_for_more()
-            if batch := self._take_batch():
+        await self._answer(first)
+        while self._queue or self._next is not None:
+            if self._next is None:
+                await self._wait_for_more()
+                batch = self._take_batch()
+                self._hand_over()
                 await self._answer(batch)
+            else:
+                running, self._next = self._next, None
+                self._hand_over()
+                await running
         self._task = None
         self._is_busy = False
 
+    def _hand_over(self) -> None:
+        """Give the thread a full batch to go on with, so that it need not wait for the event loop between short runs.
+
+        Between long ones that would hardly be noticed, and who comes late would wait for one more of them.
+        """
+        is_worth_it = self._run_s is not None and self._run_s <= _MAX_HANDED_OVER_S
+        if is_worth_it and self._task is not None and self._next is None and self._queue.rows >= self._size.rows:
+            self._next = asyncio.create_task(self._answer(self._take_batch()))
+
     def _take_batch(self) -> list[Entry]:
-        return self._drop_late(self._queue.take_batch(self._limits.max_batch_rows))
+        return self._drop_late(self._queue.take_batch(self._size.next()))
 
     async def _wait_for_more(self) -> None:
-        if self._closed or not self._limits.max_delay_ms or self._queue.rows >= self._limits.max_batch_rows:
+        if self._closed or not self._limits.max_delay_ms or self._queue.rows >= self._size.rows:
             return
         self._full.clear()
         waited_s = time.monotonic() - self._queue.oldest_s()
@@ -257,13 +270,15 @@ class Batcher:
 
         A run that nobody waits for any more, or that takes too long, is ended.
         """
-        started_s = time.monotonic()
+        if not entries:
+            return
+        began_s = time.monotonic()
         options = self._session.run_options()
         try:
-            outputs = await self._run_in_thread(entries, options)
+            outputs, started_s, run_s = await self._lane.run(entries, options)
         except Exception as error:  # noqa: BLE001 - whatever the runtime throws is the affair of these entries alone
             if options.terminate:
-                self._fail_ended(entries, time.monotonic() - started_s)
+                self._fail_ended(entries, time.monotonic() - began_s)
                 return
             if len(entries) == 1:
                 self._fail(entries[0], one_line(error))
@@ -273,7 +288,8 @@ class Batcher:
                 if wanted := [entry for entry in half if not entry.answer.done()]:
                     await self._answer(wanted)
             return
-        self._give(entries, outputs, started_s=started_s)
+        self._pace.observe_in_thread(count_rows(entries), run_s)
+        self._give(entries, outputs, started_s=started_s, run_s=run_s)
 
     def _may_run_at_once(self, rows: int) -> bool:
         """Tell whether to run rows without waiting for others: nothing runs or waits, and no others ran this turn."""
@@ -301,12 +317,10 @@ class Batcher:
         outputs = self._run_here([entry.inputs for entry in entries], [entry.rows for entry in entries])
         if outputs is None:
             return False
-        self._give(entries, outputs, started_s=started_s)
+        self._give(entries, outputs, started_s=started_s, run_s=time.monotonic() - started_s)
         return True
 
-    def _run_here(
-        self, parts: Sequence[Mapping[str, NDArray[Any]]], row_counts: Sequence[int]
-    ) -> list[Mapping[str, NDArray[Any]]] | None:
+    def _run_here(self, parts: Sequence[Mapping[str, NDArray[Any]]], row_counts: Sequence[int]) -> list[Outputs] | None:
         """Run parts as one batch on the event loop; None where that fails: the thread finds out whose fault it is."""
         started_s = time.monotonic()
         options = self._session.run_options()
@@ -322,32 +336,12 @@ class Batcher:
         self._pace.observe_here(rows, time.monotonic() - started_s)
         return outputs
 
-    def _give(
-        self, entries: Sequence[Entry], outputs: Sequence[Mapping[str, NDArray[Any]]], *, started_s: float
-    ) -> None:
-        compute_s = time.monotonic() - started_s
-        self._observe(count_rows(entries), compute_s)
+    def _give(self, entries: Sequence[Entry], outputs: Sequence[Outputs], *, started_s: float, run_s: float) -> None:
+        self._observe(count_rows(entries), run_s)
         for entry, own in zip(entries, outputs, strict=True):
             self._metrics.queue_seconds.observe(started_s - entry.enqueued_s)
             if not entry.answer.done():
-                entry.answer.set_result(Ran(own, started_s - entry.enqueued_s, compute_s))
-
-    async def _run_in_thread(self, entries: Sequence[Entry], options: RunOptions) -> list[Mapping[str, NDArray[Any]]]:
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._time_to_run_s(entries), setattr, options, "terminate", True)  # noqa: FBT003
-        self._current = entries, options
-        try:
-            outputs, run_s = await loop.run_in_executor(self._thread, self._run_timed, entries, options)
-            self._pace.observe_in_thread(count_rows(entries), run_s)
-            return outputs
-        finally:
-            timer.cancel()
-            self._current = None
-
-    def _time_to_run_s(self, entries: Sequence[Entry]) -> float:
-        """Tell how long a run may take: until it is late for all of its callers, and no longer than any run."""
-        last_s = max(math.inf if entry.deadline_s is None else entry.deadline_s for entry in entries)
-        return min(last_s + _TIMER_STEP_S - time.monotonic(), self._limits.max_run_s)
+                entry.answer.set_result(Ran(own, started_s - entry.enqueued_s, run_s))
 
     def _fail_ended(self, entries: Sequence[Entry], ran_s: float) -> None:
         """Fail what a run that was ended leaves unanswered, all at once: each half could take as long again."""
@@ -360,16 +354,12 @@ class Batcher:
         if not entry.answer.done():
             entry.answer.set_exception(RuntimeFailedError(f"{self._name} failed: {reason}"))
 
-    def _run_timed(
-        self, entries: Sequence[Entry], options: RunOptions
-    ) -> tuple[list[Mapping[str, NDArray[Any]]], float]:
-        started_s = time.monotonic()
-        outputs = self._run_merged([entry.inputs for entry in entries], [entry.rows for entry in entries], options)
-        return outputs, time.monotonic() - started_s
+    def _run_entries(self, entries: Sequence[Entry], options: RunOptions) -> list[Outputs]:
+        return self._run_merged([entry.inputs for entry in entries], [entry.rows for entry in entries], options)
 
     def _run_merged(
         self, parts: Sequence[Mapping[str, NDArray[Any]]], row_counts: Sequence[int], options: RunOptions
-    ) -> list[Mapping[str, NDArray[Any]]]:
+    ) -> list[Outputs]:
         padding_rows = merge.padding_rows(sum(row_counts), self._buckets)
         inputs = merge.merge(parts, padding_rows=padding_rows)
         return merge.split(self._session.run(inputs, options), row_counts)
@@ -377,6 +367,7 @@ class Batcher:
     def _observe(self, rows: int, compute_s: float) -> None:
         last_s = compute_s if self._run_s is None else self._run_s
         self._run_s = last_s + _NEWEST_RUN_WEIGHT * (compute_s - last_s)
+        self._size.observe(rows, compute_s)
         self.statistics.count_run(rows)
         self._metrics.batch_rows.observe(rows)
         self._metrics.compute_seconds.observe(compute_s)
