@@ -3,7 +3,7 @@
 import asyncio
 from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -46,18 +46,25 @@ def test_what_is_no_answer_of_known_length_is_refused(answer: bytes) -> None:
 async def server(reply: Reply) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server on a free port that answers each request so; yields its address and the bodies that came."""
     bodies: list[bytes] = []
+    connections: list[asyncio.Task[None] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.current_task())
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 bodies.append(await reader.readexactly(int(head.rsplit(b":", 1)[1])))
                 await reply(writer)
         except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
         host, port = listening.sockets[0].getsockname()
         yield f"{host}:{port}", bodies
+        await asyncio.gather(*filter(None, connections))
 
 
 def options(address: str, body: Path) -> Namespace:
