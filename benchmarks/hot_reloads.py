@@ -7,7 +7,6 @@ loads and unloads. Run by `python -m benchmarks.hot_reloads`.
 
 import argparse
 import asyncio
-import json
 import shutil
 import tempfile
 import time
@@ -24,6 +23,7 @@ from latentry.v1.model_service_pb2_grpc import ModelServiceStub
 from latentry.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 from benchmarks.server_process import ServerProcess, serve
 from tests.server.bundles import Autoencoder, images
 
@@ -130,8 +130,7 @@ def main() -> None:
         with serve(repository, "--threads", "1", "--poll-interval-s", "0.5") as server:
             result = asyncio.run(soak(options, repository, server))
     report = {"machine": machine, "cycles": options.cycles} | result
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, options.output)
     lines = ["| cycles | resident MiB | files | threads |", "|" + " --- |" * 4]
     lines += [f"| {s['cycle']} | {s['resident_mib']} | {s['files']} | {s['threads']} |" for s in result["samples"]]
     print(

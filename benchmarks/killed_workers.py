@@ -5,7 +5,6 @@ Every answer is compared with the one that was given before the first kill.
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import signal
@@ -18,7 +17,9 @@ import numpy as np
 from latentry_client import AsyncClient, LatentryError
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 from benchmarks.server_process import ServerProcess, serve
+from tests.server.command import children
 
 _METRICS_PORT = 18_002
 
@@ -76,7 +77,7 @@ async def measure(supervisor: ServerProcess, *, workers: int, callers: int, seco
         while time.perf_counter() - started_s < seconds:
             await asyncio.sleep(1)
             killed_s = time.perf_counter()
-            os.kill(_children(supervisor.pid)[0], signal.SIGKILL)
+            os.kill(children(supervisor.pid)[0], signal.SIGKILL)
             outcome.kills += 1
             await asyncio.to_thread(_await_restart, outcome.kills, workers)
             outcome.restart_s.append(time.perf_counter() - killed_s)
@@ -86,10 +87,6 @@ async def measure(supervisor: ServerProcess, *, workers: int, callers: int, seco
         await asyncio.gather(*calling)
         outcome.seconds = time.perf_counter() - started_s
     return outcome
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _await_restart(restarts: int, workers: int) -> None:
@@ -117,8 +114,7 @@ def main() -> None:
         outcome = asyncio.run(
             measure(supervisor, workers=options.workers, callers=options.callers, seconds=options.seconds)
         )
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps({"machine": machine, **asdict(outcome)}, indent=2))
+    save({"machine": machine, **asdict(outcome)}, options.output)
     print(
         f"{outcome.kills} kills in {outcome.seconds:.0f} s: {outcome.answered} calls answered, {outcome.wrong} wrong, "
         f"{len(outcome.lost)} lost; slowest {outcome.slowest_s:.2f} s; all workers again after at most "

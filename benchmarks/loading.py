@@ -25,6 +25,7 @@ from latentry.v1.model_service_pb2_grpc import ModelServiceStub
 from latentry.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 from benchmarks.server_process import ServerProcess, serve
 
 MODELS = Path("models")
@@ -150,8 +151,7 @@ def main() -> None:
             report[f"latency_ms_{tried}"] = asyncio.run(measure_latency(Path(folder) / tried, options.rounds, flags))
         report["with_20_bundles"] = measure_start(Path(folder))
         report["with_1_and_100_bundles"] = measure_many(Path(folder), options.rounds)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, options.output)
     print(json.dumps(report, indent=2))
 
 

@@ -7,7 +7,6 @@ modest client asks for a single row now and then. Run by `python -m benchmarks.o
 
 import argparse
 import asyncio
-import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from latentry.v1.model_service_pb2_grpc import ModelServiceStub
 from latentry.v1.tensor_pb2 import DATA_TYPE_FLOAT32, DATA_TYPE_UINT8, Tensor
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 from benchmarks.server_process import serve
 
 _PAGE_BYTES = 4096
@@ -210,9 +210,8 @@ def main() -> None:
 
     machine = describe_machine()
     report = asyncio.run(measure(options))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     settings = {name: str(value) for name, value in vars(options).items()}
-    options.output.write_text(json.dumps({"machine": machine, "options": settings, **report}, indent=2) + "\n")
+    save({"machine": machine, "options": settings, **report}, options.output)
     print(f"{machine}\n\n{table(report)}\n\n{options.output}")
 
 

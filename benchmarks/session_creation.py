@@ -23,6 +23,7 @@ from latentry_server.sessions.onnx import OnnxRuntime
 from onnx import numpy_helper, parser
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 
 _WIDTH = 2000
 _MIN_HOLD_NS = 300_000  # less is the measurement's own
@@ -107,8 +108,7 @@ def main() -> None:
         report["check for external data"] = measure(lambda: check_self_contained("graph", content), options.rounds)
         report["session from the bundle's bytes"] = measure(lambda: runtime.prepare(content, file), options.rounds)
         report["session from what was prepared"] = measure(lambda: runtime.open(file), options.rounds)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, options.output)
     print(json.dumps(report, indent=2))
 
 

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 
 LATENTRY = Path(__file__).parent / "training_speed" / "latentry_side.py"
 PRESET = "stacked"
@@ -59,9 +60,8 @@ def main() -> None:
         | {name: median(result[name] for result in runs) for name in runs[0]}
         for (num_images, num_epochs), runs in zip(RUNS, zip(*rounds, strict=True), strict=True)
     ]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": machine, "num_rounds": options.rounds, "results": results}
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, options.output)
     print(f"{machine}\n\n{table(results)}\n\n{options.output}")
 
 

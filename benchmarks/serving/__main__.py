@@ -7,7 +7,6 @@ anything. Prints a table and leaves JSON.
 """
 
 import argparse
-import json
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 from benchmarks.server_process import serve
 from benchmarks.serving.processes import copy_models, echo, run_side
 from benchmarks.serving.requests import SERVICE, STREAM_REQUESTS, write_requests
@@ -168,8 +168,7 @@ def main() -> None:
                 figures.setdefault(name, []).append(measure())
                 console.print(f"{name} {figures[name][-1]:,.4g}", style="dim")
     report = {"machine": machine, "rounds": options.rounds, "duration_s": options.duration_s, "figures": figures}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, options.output)
     console.print(machine, figures_table(figures), table(figures), f"{options.output}")
 
 

@@ -7,7 +7,6 @@ round by round, and each is the median over the rounds.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 from benchmarks.server_process import serve
 from benchmarks.serving.processes import copy_models, run_side
 from benchmarks.serving.requests import ROWS, SERVICE, write_requests
@@ -139,9 +139,8 @@ def main() -> None:
             console.print(f"round {number + 1} of {options.rounds}", style="dim")
             measurement.round()
     curves = measurement.curves
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": machine, "duration_s": options.duration_s, "curves": curves}
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, options.output)
     plot(curves).savefig(options.output.with_suffix(".png"), dpi=110)
     console.print(machine, table(curves), f"{options.output}")
 

@@ -7,7 +7,6 @@ compared with the first one. What the server's processes hold is sampled, so tha
 
 import argparse
 import asyncio
-import json
 import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from latentry_client import AsyncClient
 from latentry_client.results import Model
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 from benchmarks.server_process import ServerProcess, serve
 from benchmarks.soak import load
 from benchmarks.soak.callers import Callers
@@ -101,8 +101,7 @@ def main() -> None:
         },
         "samples": [asdict(sample) for sample in watch.samples],
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, options.output)
     picture = options.output.with_suffix(".png")
     plot(watch.samples, picture, warm_up_s=warm_up_s)
     print(f"{machine}\n\n{tables(report)}\n\n{options.output}, {picture}")

@@ -18,6 +18,7 @@ from latentry_trainer.config import DataConfig
 from latentry_trainer.data import load_dataset
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 
 HERE = Path(__file__).parent
 GOALS = {"stacked": 2.0, "conv": 2.5, "recurrent": 3.0, "dcgan": 1.0}  # times Keras' images a second
@@ -96,7 +97,7 @@ def main() -> None:
         results.append(compare(model, options.keras_python, images, num_images, options.rounds))
         print(table(results[-1:]), flush=True)
     report = {"machine": machine, "num_images": num_images, "num_rounds": options.rounds, "results": results}
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, options.output)
     print(f"\n{machine}\n\n{table(results)}\n\n{options.output}")
 
 

@@ -8,7 +8,6 @@ while another is measured. Prints a table and leaves JSON.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
+from benchmarks.report import save
 from benchmarks.server_process import serve
 from benchmarks.serving.peers.encoder import Encoder
 from benchmarks.serving.peers.peer import LATENTRY, PEERS, Images, Protocol
@@ -187,8 +187,7 @@ def main() -> None:
             console.print(f"round {number + 1} of {options.rounds}", style="dim")
             play_round(address, servers, options.duration_s, figures)
     report = {"machine": machine, "rounds": options.rounds, "duration_s": options.duration_s, "figures": figures}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, options.output)
     console.print(machine, table(figures, options.peers), f"{options.output}")
 
 
