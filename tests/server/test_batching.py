@@ -528,6 +528,17 @@ async def test_runs_prove_themselves_in_the_thread(session: GatedSession, batche
     assert len(session.runs) > NUM_PROOFS
 
 
+async def test_a_batch_that_is_larger_to_learn_is_not_taken_for_a_short_one(session: GatedSession) -> None:
+    batcher = make_batcher(session, max_batch_rows=64)
+    for _ in range(NUM_PROOFS):
+        batcher._pace.observe_in_thread(32, SHORT_S / 2)
+    batcher._size.rows, batcher._size._num_batches = 32, 7
+    await asyncio.gather(*(batcher.run(rows(number)) for number in range(64)))
+    assert session.runs == [64]
+    assert threading.current_thread() not in session.threads
+    await batcher.close()
+
+
 async def test_what_is_long_runs_in_the_thread(session: GatedSession, batcher: Batcher) -> None:
     session.pause_s = 1e-3
     for number in range(30):

@@ -204,7 +204,7 @@ class Batcher:
 
     def _begin(self) -> None:
         """Run what waits: here while it is short, else in the thread."""
-        if self._limits.max_delay_ms or not self._pace.is_short(min(self._queue.rows, self._size.rows)):
+        if self._limits.max_delay_ms or not self._pace.is_short(min(self._queue.rows, self._limits.max_batch_rows)):
             self._task = asyncio.get_running_loop().create_task(self._serve(), name=self._name)
             return
         batch = self._take_batch()
