@@ -7,7 +7,6 @@ compared with the first one. What the server's processes hold is sampled, so tha
 
 import argparse
 import asyncio
-import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -81,13 +80,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(".cache/benchmarks/soak.json"))
     options = parser.parse_args()
 
-    machine, tally, port = describe_machine(), Tally(), free_port()
+    machine, port = describe_machine(), free_port()
     flags = ("--models", ",".join(_MODELS), "--workers", str(options.workers), "--threads", "1")
     with serve(options.repository, *flags, metrics_port=port) as server:
+        tally = Tally()
         watch = Watch(server, tally, workers=options.workers, metrics_port=port)
-        began_s = time.monotonic()
         asyncio.run(soak(server, watch, tally, calls_per_s=options.calls_per_s, seconds=options.seconds))
-        took_s = time.monotonic() - began_s
+        took_s = tally.seconds
     warm_up_s = options.seconds / 10
     report: dict[str, Any] = {
         "machine": machine,

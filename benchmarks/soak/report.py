@@ -27,7 +27,10 @@ def figures_of(samples: Sequence[Sample], *, warm_up_s: float) -> dict[str, floa
 def tables(report: Mapping[str, Any]) -> str:
     """Lay out calls by kind, what must not be, and the figures, in Markdown."""
     calls = [[kind, *(str(ends.get(end, 0)) for end in _ENDS)] for kind, ends in sorted(report["ends"].items())]
-    complaints = [f"- {count} times {what}" for what, count in report["unexpected"].items()]
+    complaints = [
+        f"- {what}: {len(at_s)} times, first after {at_s[0]} s, last after {at_s[-1]} s"
+        for what, at_s in report["unexpected"].items()
+    ]
     figures = [[what, str(figure)] for what, figure in report["figures"].items()]
     return "\n".join([*_table(["calls", *_ENDS], calls), "", *complaints, "", *_table(["what", "figure"], figures)])
 

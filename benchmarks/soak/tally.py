@@ -1,6 +1,7 @@
 """What came of all calls, counted by kind."""
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable
 from typing import Any, Literal
@@ -14,7 +15,9 @@ class Tally:
 
     def __init__(self) -> None:
         self.ends: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.unexpected: Counter[str] = Counter()
+        self.unexpected: defaultdict[str, list[float]] = defaultdict(list)
+        """When what must not be was seen, in seconds."""
+        self._began_s = time.monotonic()
 
     def count(self, kind: str, end: End) -> None:
         """Count a call."""
@@ -23,7 +26,7 @@ class Tally:
     def complain(self, kind: str, what: str, *, end: Literal["wrong", "unexpected"] = "unexpected") -> None:
         """Count and list what must not be."""
         self.ends[kind][end] += 1
-        self.unexpected[f"{kind}: {what}"] += 1
+        self.unexpected[f"{kind}: {what}"].append(round(self.seconds, 1))
 
     async def watch(self, kind: str, work: Awaitable[Any]) -> None:
         """Wait for work that counts its ends itself, and list its error where it has one."""
@@ -35,6 +38,16 @@ class Tally:
             self.complain(kind, "it was cancelled")
         except Exception as error:  # noqa: BLE001 - whatever it is, the soak goes on and says so at its end
             self.complain(kind, f"{type(error).__name__}: {error}")
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been counting."""
+        return time.monotonic() - self._began_s
+
+    @property
+    def num_unexpected(self) -> int:
+        """How often what must not be was seen."""
+        return sum(map(len, self.unexpected.values()))
 
     @property
     def num_calls(self) -> int:

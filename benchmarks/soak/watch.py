@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-import time
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from benchmarks.soak.tally import Tally
 from tests.server.command import children, get
 
 INTERVAL_S = 10.0
+_SAMPLES_A_LINE = 6
 _FAILED = re.compile(r'^grpc_server_handled_total\{.*grpc_code="(INTERNAL|UNKNOWN)".*\} (\S+)$', re.MULTILINE)
 _RESTARTS = re.compile(r"^(latentry_worker_restarts)_total (\S+)$", re.MULTILINE)
 
@@ -38,13 +39,14 @@ class Watch:
         self._failures: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Take samples until cancelled."""
-        began_s = time.monotonic()
+        """Take samples until cancelled, and say now and then how it goes."""
         while True:
             try:
-                self.samples.append(self._sample(time.monotonic() - began_s))
+                self.samples.append(self._sample(self._tally.seconds))
             except OSError as error:
                 self._tally.complain("process", f"it has gone: {error.strerror}")
+            if self.samples and len(self.samples) % _SAMPLES_A_LINE == 0:
+                print(self._line(), file=sys.stderr, flush=True)
             await asyncio.sleep(INTERVAL_S)
 
     async def scrape(self) -> None:
@@ -58,6 +60,11 @@ class Watch:
                 self._tally.complain("scrape", f"{name} is {value:g}")
         self._failures = failures
         self._tally.count("scrape", "right")
+
+    def _line(self) -> str:
+        last = self.samples[-1]
+        complaints = f"{self._tally.num_unexpected} times what must not be"
+        return f"{last.at_s:.0f} s: {self._tally.num_calls} calls, {complaints}, {last.resident_kib / 1024:.0f} MiB"
 
     def _sample(self, at_s: float) -> Sample:
         # A lone server's child is there to try bundles, and comes and goes.

@@ -57,7 +57,7 @@ def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"poll_interval_s": float("nan")}, "poll_interval_s: expected at least 0, got nan"),
         ({"drain_timeout_s": float("inf")}, "drain_timeout_s: expected at least 0, got inf"),
         ({"max_calls": 0}, "max_calls: expected at least 1, got 0"),
-        ({"max_connection_idle_s": 3e6}, "max_connection_idle_s: expected 0 to 2147483.647, got 3000000.0"),
+        ({"max_connection_age_s": 3e6}, "max_connection_age_s: expected 0 to 2147483.647, got 3000000.0"),
         (
             {"models": "vae, a/b"},
             "models: expected *, <model> or <model>/<version>, separated by commas, got 'a/b'",

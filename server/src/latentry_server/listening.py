@@ -47,8 +47,7 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
             ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
-    if settings.max_connection_idle_s:
-        options.append(("grpc.max_connection_idle_ms", _milliseconds(settings.max_connection_idle_s)))
+    # No max_connection_idle_ms: calls that begin at that moment are lost. See docs/decisions/0021.
     if settings.max_connection_age_s:
         options += [
             ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age_s)),

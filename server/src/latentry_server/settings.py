@@ -78,9 +78,6 @@ class Settings:
     max_connection_calls: int = 256
     """Most calls in flight on one connection; clients hold back the others."""
 
-    max_connection_idle_s: float = 600.0
-    """How long a connection without calls is kept; clients connect anew by themselves. 0: for ever."""
-
     max_connection_age_s: float = 0.0
     """How long a connection is kept, so that clients spread over new servers, too; its calls then have drain_timeout_s
     to end. 0: for ever."""
@@ -144,7 +141,7 @@ class Settings:
         ):
             _require(name, getattr(self, name), lowest=0)
         _require("max_run_s", self.max_run_s, lowest=0.001)
-        for name in ("max_connection_idle_s", "max_connection_age_s", "keepalive_s", "min_ping_interval_s"):
+        for name in ("max_connection_age_s", "keepalive_s", "min_ping_interval_s"):
             _require(name, getattr(self, name), lowest=0, highest=_MAX_MILLISECONDS / 1000)
         _require("max_queue_rows", self.max_queue_rows, lowest=max(self.max_batch_rows, self.max_request_rows))
         Selection.parse(self.models)
