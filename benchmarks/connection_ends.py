@@ -53,7 +53,7 @@ async def _call(address: str, options: dict[str, int], ends: Counter[str], seed:
     rng = random.Random(seed)
     own_connection = ("grpc.use_local_subchannel_pool", 1)
     async with grpc.aio.insecure_channel(address, options=[own_connection, *options.items()]) as channel:
-        call = channel.unary_unary("/Echo/Unary")
+        call: Any = channel.unary_unary("/Echo/Unary")
         while time.monotonic() < until_s:
             await asyncio.sleep(_LIMIT_MS / 1000 * rng.uniform(0.95, 2.2))
             try:
