@@ -379,6 +379,37 @@ async def test_a_short_deadline_among_long_ones_in_one_request(
         np.testing.assert_allclose(result.codings, encoded(images[row : row + 1]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["alone", "streamed"])
+async def test_closing_ends_calls_that_are_not_merged_by_an_error_and_not_as_if_cancelled(
+    address: str, service: PlainService, images: np.ndarray, kind: str
+) -> None:
+    client = AsyncClient(address, merge=False)
+    request = requests.encode("gated", images[:1])
+
+    async def stream() -> object:
+        return await anext(aiter(client.stream([request])))
+
+    calling = asyncio.create_task(client.run(request) if kind == "alone" else stream())
+    await until(lambda: len(service.requests) == 1)
+    await client.close()
+    with pytest.raises(exceptions.UnavailableError, match="the client is closed"):
+        await calling
+
+
+@pytest.mark.parametrize("merge", [True, False])
+async def test_who_is_cancelled_as_the_client_closes_stays_cancelled(
+    address: str, service: PlainService, images: np.ndarray, merge: bool
+) -> None:
+    client = AsyncClient(address, merge=merge)
+    calling = asyncio.create_task(client.encode("gated", images[:1]))
+    await until(lambda: len(service.requests) == 1)
+    closing = asyncio.create_task(client.close())
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    await closing
+
+
 async def test_closing_ends_all_calls(address: str, service: PlainService, images: np.ndarray) -> None:
     client = AsyncClient(address)
     calls = [asyncio.create_task(client.encode("gated", images[:1]))]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from latentry_server.batching.batcher import Batcher
 from latentry_server.batching.limits import BatchingLimits
-from latentry_server.batching.pace import NUM_PROOFS, SHORT_S, Pace
+from latentry_server.batching.pace import NUM_PROOFS, SHORT_S, Pace, Watchdog
 from latentry_server.batching.queue import Ran
 from latentry_server.batching.room import Room
 from latentry_server.errors import (
@@ -526,6 +526,39 @@ async def test_runs_prove_themselves_in_the_thread(session: GatedSession, batche
     else:
         pytest.fail("every run went to the thread")
     assert len(session.runs) > NUM_PROOFS
+
+
+async def test_no_run_is_larger_than_allowed_because_smaller_ones_were_short(session: GatedSession) -> None:
+    batcher = make_batcher(session, max_batch_rows=3)
+    prove_short(batcher, 3)
+    assert values(await batcher.run(rows(1, 2, 3, 4))) == [2, 4, 6, 8]
+    assert session.runs == [3, 1]
+    await batcher.close()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_where_no_watchdog_can_be_started_runs_go_to_the_thread(
+    session: GatedSession, batcher: Batcher, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    watchdog = Watchdog()
+    monkeypatch.setattr("latentry_server.batching.batcher.WATCHDOG", watchdog)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse_to_start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            watchdog.begin(session.run_options())
+    monkeypatch.setattr(watchdog, "begin", refuse_to_start)
+    prove_short(batcher, 1, 2)
+    together = await asyncio.gather(*(batcher.run(rows(value)) for value in range(count)))
+    assert [values(ran) for ran in together] == [[2.0 * value] for value in range(count)]
+    assert threading.current_thread() not in session.threads
+    monkeypatch.undo()
+    watchdog.begin(session.run_options())
+    assert watchdog._thread is not None, "it is tried again"
+    watchdog.end()
+
+
+def refuse_to_start(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 async def test_a_batch_that_is_larger_to_learn_is_not_taken_for_a_short_one(session: GatedSession) -> None:

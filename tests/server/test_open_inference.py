@@ -468,6 +468,15 @@ def test_a_model_that_is_not_there_cannot_be_loaded_nor_one_be_configured(client
         client.load_model("stacked", config="{}")
 
 
+@pytest.mark.parametrize("name", ["new", "new.encoder"])
+async def test_a_model_that_nobody_has_looked_for_is_loaded(tmp_path: Path, name: str) -> None:
+    async with serve(tmp_path) as served:
+        Autoencoder().write(tmp_path, "new")
+        stub = GRPCInferenceServiceStub(served.channel)
+        await stub.RepositoryModelLoad(messages.RepositoryModelLoadRequest(model_name=name))
+        assert (await stub.ModelReady(messages.ModelReadyRequest(name="new.encoder"))).ready
+
+
 async def test_a_broken_version_is_in_the_index(tmp_path: Path) -> None:
     folder = Autoencoder().write(tmp_path)
     (folder / "manifest.json").write_text("{}")

@@ -15,7 +15,9 @@ from latentry_server.errors import (
     VersionNotFoundError,
     VersionNotLoadedError,
 )
+from latentry_server.repository.local_store import LocalStore
 from latentry_server.repository.models import ModelRepository
+from latentry_server.repository.store import Fingerprint
 from latentry_server.repository.version import ModelState
 from latentry_server.spec import GraphRole
 from prometheus_client import CollectorRegistry
@@ -235,6 +237,29 @@ async def test_what_was_unloaded_stays_so_until_it_is_loaded(tmp_path: Path) -> 
         await encode(repository)
         publish(tmp_path, 3)
         await until(lambda: states(repository).get(3) == "READY")
+
+
+async def test_what_is_unloaded_as_its_next_version_is_about_to_be_loaded_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, 1)
+    looking, gate = threading.Event(), threading.Event()
+    fingerprint = LocalStore.fingerprint
+
+    def slow_fingerprint(store: LocalStore, name: str, number: int) -> Fingerprint:
+        if number == 2:
+            looking.set()
+            gate.wait(60)
+        return fingerprint(store, name, number)
+
+    monkeypatch.setattr(LocalStore, "fingerprint", slow_fingerprint)
+    async with open_repository(tmp_path, poll_interval_s=POLL_S) as repository:
+        publish(tmp_path, 2)
+        await asyncio.to_thread(looking.wait, 60)
+        await repository.unload("stacked")
+        gate.set()
+        await asyncio.sleep(20 * POLL_S)
+        assert states(repository) == {2: "UNLOADED", 1: "UNLOADED"}
 
 
 async def test_an_older_version_serves_beside_the_newest_where_it_was_asked_for(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -15,7 +15,7 @@ from latentry_client import chunking, requests
 from latentry_client.async_merging import AsyncMerger
 from latentry_client.base import BaseClient, as_method_of, context, stream_deadline_s
 from latentry_client.chunking import ChunkLimits
-from latentry_client.exceptions import LatentryError, UnavailableError, translated
+from latentry_client.exceptions import CallContext, LatentryError, UnavailableError, translated
 from latentry_client.request import Request, RowRequest
 from latentry_client.results import Model
 from latentry_client.streaming import DEFAULT_MAX_IN_FLIGHT, STREAM, Window
@@ -171,7 +171,8 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncMerger]):
         return await self._send(request, rows, request.build(rows), timeout_s)
 
     async def _send(self, request: Request[Any], rows: slice, message: Message, timeout_s: float) -> Message:
-        with translated(context(request, rows)), self._connections.least_busy() as rpcs:
+        call = context(request, rows)
+        with self._ended_by_close(call), translated(call), self._connections.least_busy() as rpcs:
             response: Message = await rpcs[request.rpc](message, **self._call_options(timeout_s))
         return response
 
@@ -179,7 +180,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncMerger]):
         """Yield what the server answers: as Client._responses."""
         while True:
             outbox: asyncio.Queue[StreamRequest | None] = asyncio.Queue()
-            with self._connections.least_busy() as rpcs:
+            with self._ended_by_close(STREAM), self._connections.least_busy() as rpcs:
                 call = rpcs["Stream"](_until_none(outbox), **self._stream_options(deadline_s))
                 try:
                     while True:
@@ -201,6 +202,17 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncMerger]):
                     outbox.put_nowait(None)
                     call.cancel()
             await asyncio.sleep(pause_s)
+
+    @contextmanager
+    def _ended_by_close(self, call: CallContext) -> Iterator[None]:
+        """Raise UnavailableError where the client is closed: gRPC's CancelledError would pass for the caller's own."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._connections.is_closed or task is None or task.cancelling():
+                raise
+            raise UnavailableError("the client is closed", call=call) from None
 
     def _open(self) -> grpc.aio.Channel:
         return self._endpoint.open_async()

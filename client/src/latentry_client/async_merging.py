@@ -38,7 +38,6 @@ class AsyncMerger:
         self._send = send
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: Pools[Future] = Pools(limits, max_in_flight=max_in_flight)
-        self._is_closed = False
         self._to_flush: set[Pool[Future]] = set()
         self._tasks: dict[Batch[Future], asyncio.Task[None]] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -82,7 +81,6 @@ class AsyncMerger:
 
     async def close(self) -> None:
         """End all calls with UnavailableError."""
-        self._is_closed = True
         if self._alarm is not None:
             self._alarm.cancel()
         for call in self._pools.calls():
@@ -116,10 +114,6 @@ class AsyncMerger:
         call.answer.cancel()  # nobody waits for it
         try:
             (outcome,) = pool.answered(batch, await self._send(batch.request(), timeout_s))
-        except asyncio.CancelledError:
-            if self._is_closed:
-                raise UnavailableError("the client is closed", call=call.error_context()) from None
-            raise
         finally:
             pool.finish(batch)
             self._flush(pool)

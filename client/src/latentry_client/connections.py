@@ -32,6 +32,11 @@ class Connections(Generic[ChannelT]):
         # Reentrant, since the garbage collector may end a stream that nobody reads in the middle of another call.
         self._lock = threading.RLock()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether no calls are made any more, and those under way end."""
+        return self._closed
+
     @contextmanager
     def least_busy(self) -> Iterator[Mapping[str, Any]]:
         """Hold the connection with the fewest calls in flight for one call, as what calls each RPC on it.

@@ -293,7 +293,8 @@ class Batcher:
 
     def _may_run_at_once(self, rows: int) -> bool:
         """Tell whether to run rows without waiting for others: nothing runs or waits, and no others ran this turn."""
-        return not (self._is_busy or self._ran_this_turn or self._limits.max_delay_ms) and self._pace.is_short(rows)
+        is_free = not (self._is_busy or self._ran_this_turn or self._limits.max_delay_ms)
+        return is_free and rows <= self._limits.max_batch_rows and self._pace.is_short(rows)
 
     def _run_at_once(self, inputs: Mapping[str, NDArray[Any]], rows: int) -> Ran | None:
         """Run one caller's rows on the event loop; None where that fails."""
@@ -324,9 +325,9 @@ class Batcher:
         """Run parts as one batch on the event loop; None where that fails: the thread finds out whose fault it is."""
         started_s = time.monotonic()
         options = self._session.run_options()
-        WATCHDOG.begin(options)
         rows = sum(row_counts)
         try:
+            WATCHDOG.begin(options)
             outputs = self._run_merged(parts, row_counts, options)
         except Exception:  # noqa: BLE001 - see above
             self._pace.distrust(rows)

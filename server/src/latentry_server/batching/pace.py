@@ -60,8 +60,9 @@ class Watchdog:
         """Watch a run from now on."""
         self._current = options, time.monotonic()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            thread.start()  # may fail, where the system has no more threads
+            self._thread = thread
 
     def end(self) -> None:
         """Leave it alone: it has ended."""

@@ -13,6 +13,8 @@ from latentry_server.spec import GraphRole
 
 # Where a request has no seed of its own for noise maps, as Decode, the answer must still depend on the request alone.
 DEFAULT_NOISE_SEED = 0
+# Drawing so many rows takes less than the way to a thread and back.
+_FEW_ROWS = 16
 
 
 def prior_noise(call: Call, seed: int, rows: range) -> NDArray[np.float32]:
@@ -22,8 +24,18 @@ def prior_noise(call: Call, seed: int, rows: range) -> NDArray[np.float32]:
     return noise.normals(seed, noise.CODINGS, rows, row_shape)
 
 
+async def draw(call: Call, parts: Sequence[tuple[int, range]]) -> NDArray[np.float32]:
+    """Draw the `prior_noise` of each seed's rows, end to end; many of them beside the event loop."""
+
+    def drawn() -> NDArray[np.float32]:
+        return np.concatenate([prior_noise(call, seed, rows) for seed, rows in parts])
+
+    is_little = sum(len(rows) for _, rows in parts) <= _FEW_ROWS
+    return drawn() if is_little else await asyncio.to_thread(drawn)
+
+
 async def prior(call: Call, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map rows of `prior_noise` to codings [N, *codings]."""
+    """Map what `draw` gave to codings [N, *codings]."""
     if GraphRole.PRIOR not in call.spec.graphs:
         return drawn
     return (await call.run(GraphRole.PRIOR, {"noise": drawn}))["codings"]

@@ -65,6 +65,8 @@ class Trial:
         self._end_idle()
 
     def _ask(self, folder: Path, manifest: manifest_pb2.Manifest, target: Path) -> Exception | None:
+        if self._process is not None and self._process.poll() is not None:
+            self._end()  # it died idle, perhaps for want of memory: not for what this bundle is
         if self._connection is None and not self._closed:
             self._start()
         if self._closed:  # looked at after the start, since `close` cannot end a process that it does not see yet

@@ -118,6 +118,8 @@ class ModelVersion:
             fingerprint = await asyncio.to_thread(self._store.fingerprint, self.name, self.number)
             if if_changed and self.state is ModelState.FAILED and fingerprint == self._failed_on:
                 return self.status
+            if if_changed and self.wish is Wish.UNLOADED:  # since this began
+                return self.status
             self._error = ""
             self._failed_on = fingerprint
             self._set_state(ModelState.LOADING)

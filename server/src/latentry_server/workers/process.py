@@ -54,7 +54,11 @@ class WorkerProcess:
 
     async def run(self) -> None:
         """Start the process, and wait for its end."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self.error = _cannot_start(error)
+            return
         await self._link.open(ours)
         try:
             with _own_temporary_files() as environment:
@@ -70,7 +74,7 @@ class WorkerProcess:
                 code = await self._process.wait()
             self.error = self.error or f"ended: {describe_exit(code)}"
         except OSError as error:
-            self.error = f"cannot start a process: {error.strerror}"
+            self.error = _cannot_start(error)
         finally:
             if self._watching is not None:
                 self._watching.cancel()
@@ -142,6 +146,10 @@ class WorkerProcess:
 
     async def _pass_on(self, action: Action, name: str, version: int) -> Versions:
         return await self._relay.act(self, action, name, version)
+
+
+def _cannot_start(error: OSError) -> str:
+    return f"cannot start a process: {error.strerror}"
 
 
 @contextlib.contextmanager

@@ -195,10 +195,13 @@ class OpenInferenceService(GRPCInferenceServiceServicer):
                     yield graph_name(status.name, role), status.version
 
     def _model_name(self, name: str) -> str:
-        """Find the model that a caller means: its own name goes before a graph's."""
+        """Find the model that a caller means: its own name, which may be new, goes before a graph's."""
         if any(status.name == name for status in self._repository.statuses()):
             return name
-        return split_name(name)[0]
+        try:
+            return split_name(name)[0]
+        except ModelNotFoundError:
+            return name
 
 
 def _check_repository(name: str) -> None:
