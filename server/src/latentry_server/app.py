@@ -110,7 +110,7 @@ class Server:
         )
         self._loading = self.repository if share is None else share(self.repository)
         self._drain = Drain(max_calls=settings.max_calls, max_streams=settings.max_streams)
-        self._health = Health(self.repository, self._drain)
+        self._health = Health(self.repository, self._drain, max_watches=settings.max_streams)
         self._telemetry = _open_telemetry(settings.otlp_endpoint)
         self._grpc = self._make_grpc_server()
         self.port = 0

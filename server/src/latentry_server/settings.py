@@ -67,7 +67,7 @@ class Settings:
     """Most requests in flight on one Stream."""
 
     max_streams: int = 256
-    """Most Streams open at a time in one process; more get RESOURCE_EXHAUSTED."""
+    """Most Streams open at a time in one process, and as many watches of its health; more get RESOURCE_EXHAUSTED."""
 
     max_calls: int = 2048
     """Most calls in flight in one process, Streams included; more get RESOURCE_EXHAUSTED."""

@@ -26,9 +26,12 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Health(HealthServicer):  # type: ignore[misc]  # the package publishes no types
     """Services are "" (the server), "<model>" (any version of it) and "<model>/<version>"."""
 
-    def __init__(self, repository: ModelRepository, drain: Drain) -> None:
+    def __init__(self, repository: ModelRepository, drain: Drain, *, max_watches: int) -> None:
+        """Bound the watches, since they need no token and each looks again whenever a model comes or goes."""
         self._repository = repository
         self._drain = drain
+        self._max_watches = max_watches
+        self._num_watches = 0
         self._changed = asyncio.Condition()
         self._notifying: set[asyncio.Task[None]] = set()
         repository.subscribe(self._on_change)
@@ -48,10 +51,19 @@ class Health(HealthServicer):  # type: ignore[misc]  # the package publishes no 
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:
         """Tell one service's health whenever it changes, until the server shuts down."""
+        if self._num_watches >= self._max_watches:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._num_watches} health watches are open")
+        self._num_watches += 1
+        try:
+            await self._tell(request.service, context)
+        finally:
+            self._num_watches -= 1
+
+    async def _tell(self, service: str, context: Context) -> None:
         told = None
         while True:
             async with self._changed:
-                while (status := self._watched(request.service)) == told and not self._drain.started.is_set():
+                while (status := self._watched(service)) == told and not self._drain.started.is_set():
                     await self._changed.wait()
             if status == told:
                 return
