@@ -18,7 +18,7 @@ import grpc.aio
 
 from benchmarks.machine import describe_machine
 from benchmarks.report import save
-from benchmarks.serving.echo import echo
+from benchmarks.serving.echo import make_server
 
 _LIMIT_MS = 30
 _NUM_CALLERS = 48
@@ -37,10 +37,7 @@ _WAYS: dict[str, tuple[dict[str, int], dict[str, int]]] = {  # options of the se
 
 async def count_ends(server_options: dict[str, int], client_options: dict[str, int], *, seconds: float) -> Counter[str]:
     """Call for some seconds, and count how the calls end."""
-    server = grpc.aio.server(options=list(server_options.items()))
-    handlers: dict[str, Any] = {"Unary": grpc.unary_unary_rpc_method_handler(echo)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Echo", handlers),))
-    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server, address = make_server(list(server_options.items()))
     await server.start()
     ends: Counter[str] = Counter()
     until_s = time.monotonic() + seconds

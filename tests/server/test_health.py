@@ -16,7 +16,6 @@ from latentry_server.transport.model_service import ModelService
 from latentry_server.transport.open_inference.service import OpenInferenceService
 
 from tests.server.bundles import Gan
-from tests.server.repositories import until
 from tests.server.serving import Served, serve
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -79,20 +78,6 @@ async def test_a_watcher_sees_the_models_life(tmp_path: Path) -> None:
         await served.models.UnloadModel(model_service_pb2.UnloadModelRequest(model="gan"))
         assert (await watching.read()).status == NOT_SERVING
         watching.cancel()
-
-
-async def test_watches_are_limited_and_one_that_ends_makes_room(repository: Path) -> None:
-    async with serve(repository, max_streams=1) as served:
-        stub = HealthStub(served.channel)
-        watching = stub.Watch(HealthCheckRequest())
-        assert (await watching.read()).status == SERVING
-        refused = stub.Watch(HealthCheckRequest())
-        assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert await refused.details() == "1 health watches are open"
-        assert await check(served, "") == SERVING
-        watching.cancel()
-        await until(lambda: not served.server._health._num_watches)
-        assert (await stub.Watch(HealthCheckRequest()).read()).status == SERVING
 
 
 async def test_a_watcher_is_told_of_the_end(repository: Path) -> None:

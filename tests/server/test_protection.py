@@ -116,6 +116,20 @@ async def test_streams_are_limited_and_other_calls_go_on(repository: Path) -> No
         again.cancel()
 
 
+async def test_watches_are_limited_and_one_that_ends_makes_room(repository: Path) -> None:
+    async with serve(repository, max_streams=1) as served:
+        stub, serving = HealthStub(served.channel), health_pb2.HealthCheckResponse.SERVING
+        watching = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == serving
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Watch(health_pb2.HealthCheckRequest()).read()
+        assert_refused(caught.value, "1 health watches are open; try again in 0.250 s")
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status == serving
+        watching.cancel()
+        await until(lambda: not served.server._health._num_watches)
+        assert (await stub.Watch(health_pb2.HealthCheckRequest()).read()).status == serving
+
+
 async def test_connections_are_limited(repository: Path) -> None:
     async with serve(repository, max_connections=2) as served:
         address = f"127.0.0.1:{served.server.port}"

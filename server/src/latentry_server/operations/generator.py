@@ -17,25 +17,21 @@ DEFAULT_NOISE_SEED = 0
 _FEW_ROWS = 16
 
 
-def prior_noise(call: Call, seed: int, rows: range) -> NDArray[np.float32]:
+def _prior_noise(call: Call, seed: int, rows: range) -> NDArray[np.float32]:
     """Draw what some rows of a seed are made of: the prior graph's noise, or codings ~ N(0, I) without such a graph."""
     graph = call.spec.graphs.get(GraphRole.PRIOR)
     row_shape = call.spec.codings_shape if graph is None else graph.inputs[0].shape[1:]
     return noise.normals(seed, noise.CODINGS, rows, row_shape)
 
 
-async def draw(call: Call, parts: Sequence[tuple[int, range]]) -> NDArray[np.float32]:
-    """Draw the `prior_noise` of each seed's rows, end to end; many of them beside the event loop."""
+async def draw_codings(call: Call, parts: Sequence[tuple[int, range]]) -> NDArray[np.float32]:
+    """Draw codings [N, *codings] of each seed's rows, end to end; the noise of many rows beside the event loop."""
 
-    def drawn() -> NDArray[np.float32]:
-        return np.concatenate([prior_noise(call, seed, rows) for seed, rows in parts])
+    def draw() -> NDArray[np.float32]:
+        return np.concatenate([_prior_noise(call, seed, rows) for seed, rows in parts])
 
-    is_little = sum(len(rows) for _, rows in parts) <= _FEW_ROWS
-    return drawn() if is_little else await asyncio.to_thread(drawn)
-
-
-async def prior(call: Call, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map what `draw` gave to codings [N, *codings]."""
+    has_few_rows = sum(len(rows) for _, rows in parts) <= _FEW_ROWS
+    drawn = draw() if has_few_rows else await asyncio.to_thread(draw)
     if GraphRole.PRIOR not in call.spec.graphs:
         return drawn
     return (await call.run(GraphRole.PRIOR, {"noise": drawn}))["codings"]

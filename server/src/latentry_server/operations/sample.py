@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from latentry_server.errors import InvalidInputError
 from latentry_server.operations import checks, noise
 from latentry_server.operations.call import Call
-from latentry_server.operations.generator import draw, generate, prior
+from latentry_server.operations.generator import draw_codings, generate
 from latentry_server.operations.images import from_float
 from latentry_server.operations.styles import Truncation
 from latentry_server.spec import Capability
@@ -61,6 +61,6 @@ async def sample(
     if call.spec.is_conditional and not labels:
         labels = noise.labels(seed, rows, len(call.spec.label_names)).tolist()
     checks.labels(call.spec, labels, count, "labels")
-    codings = await prior(call, await draw(call, [(seed, rows)]))
+    codings = await draw_codings(call, [(seed, rows)])
     outputs = await generate(call, codings, labels, truncation, noise_seed=seed, noise_rows=rows)
     return Sampled(from_float(outputs, output_dtype), seed, codings, labels)

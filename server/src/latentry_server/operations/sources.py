@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from latentry_server.errors import InvalidInputError
 from latentry_server.operations import checks
 from latentry_server.operations.call import Call
-from latentry_server.operations.generator import draw, prior, to_styles
+from latentry_server.operations.generator import draw_codings, to_styles
 from latentry_server.operations.images import to_float
 from latentry_server.operations.styles import to_layers
 from latentry_server.spec import Capability, GraphRole
@@ -75,7 +75,7 @@ async def codings_of(call: Call, source: Source) -> NDArray[np.float32]:
         case SourceKind.CODINGS:
             return source.values
         case SourceKind.SEEDS:
-            return await prior(call, await draw(call, [(int(seed), range(1)) for seed in source.values]))
+            return await draw_codings(call, [(int(seed), range(1)) for seed in source.values])
         case SourceKind.STYLES:
             raise AssertionError("styles have no codings")
 

@@ -110,7 +110,8 @@ class ModelVersion:
     async def load(self, *, if_changed: bool = False) -> ModelStatus:
         """Load and warm up, unless ready, and return what came of it: READY or FAILED. Never raises.
 
-        With `if_changed`, what has failed is left as it is until its files have changed.
+        With `if_changed`, what has failed is left as it is until its files have changed, and what is unloaded on
+        request meanwhile stays so.
         """
         async with self._lock:
             if self.state is ModelState.READY:

@@ -4,8 +4,8 @@ import asyncio
 
 from latentry_server.errors import QueueFullError, ShuttingDownError
 
-# What a caller is told to wait who finds as many calls in flight as there may be.
-_RETRY_AFTER_S = 0.25
+# What a caller is told to wait who finds as many calls in flight, or watches open, as there may be.
+RETRY_AFTER_S = 0.25
 
 
 class Drain:
@@ -25,9 +25,9 @@ class Drain:
         if self.started.is_set():
             raise ShuttingDownError
         if self._in_flight >= self._max_calls:
-            raise QueueFullError(f"{self._in_flight} calls are in flight", retry_after_s=_RETRY_AFTER_S)
+            raise QueueFullError(f"{self._in_flight} calls are in flight", retry_after_s=RETRY_AFTER_S)
         if is_stream and self._streams >= self._max_streams:
-            raise QueueFullError(f"{self._streams} streams are open", retry_after_s=_RETRY_AFTER_S)
+            raise QueueFullError(f"{self._streams} streams are open", retry_after_s=RETRY_AFTER_S)
 
     def enter(self, *, is_stream: bool) -> None:
         """Count one call in, where `check` lets it."""

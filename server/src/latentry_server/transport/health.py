@@ -14,9 +14,10 @@ from grpc_health.v1.health_pb2 import (
 )
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
+from latentry_server.errors import QueueFullError
 from latentry_server.repository.models import ModelRepository
 from latentry_server.repository.version import ModelState
-from latentry_server.transport.drain import Drain
+from latentry_server.transport.drain import RETRY_AFTER_S, Drain
 
 SERVER = ""
 
@@ -52,7 +53,7 @@ class Health(HealthServicer):  # type: ignore[misc]  # the package publishes no 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:
         """Tell one service's health whenever it changes, until the server shuts down."""
         if self._num_watches >= self._max_watches:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._num_watches} health watches are open")
+            raise QueueFullError(f"{self._num_watches} health watches are open", retry_after_s=RETRY_AFTER_S)
         self._num_watches += 1
         try:
             await self._tell(request.service, context)

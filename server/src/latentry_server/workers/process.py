@@ -55,10 +55,12 @@ class WorkerProcess:
     async def run(self) -> None:
         """Start the process, and wait for its end."""
         try:
-            ours, theirs = socket.socketpair()
+            await self._run()
         except OSError as error:
-            self.error = _cannot_start(error)
-            return
+            self.error = f"cannot start a process: {error.strerror}"
+
+    async def _run(self) -> None:
+        ours, theirs = socket.socketpair()
         await self._link.open(ours)
         try:
             with _own_temporary_files() as environment:
@@ -73,8 +75,6 @@ class WorkerProcess:
                     self.stop()
                 code = await self._process.wait()
             self.error = self.error or f"ended: {describe_exit(code)}"
-        except OSError as error:
-            self.error = _cannot_start(error)
         finally:
             if self._watching is not None:
                 self._watching.cancel()
@@ -146,10 +146,6 @@ class WorkerProcess:
 
     async def _pass_on(self, action: Action, name: str, version: int) -> Versions:
         return await self._relay.act(self, action, name, version)
-
-
-def _cannot_start(error: OSError) -> str:
-    return f"cannot start a process: {error.strerror}"
 
 
 @contextlib.contextmanager
